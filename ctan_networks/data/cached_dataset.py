@@ -1,0 +1,116 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A data set whose decoded cases are kept on disk, and whose draws depend on (seed, epoch, case) alone."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+import torch
+from monai.data import PersistentDataset
+from monai.transforms import Compose, Transform, convert_to_tensor
+from monai.transforms.traits import RandomizableTrait
+
+from ctan_networks.data.fingerprint import fingerprint, fingerprint_files
+from ctan_networks.data.meta import pack_meta, unpack_meta
+from ctan_networks.errors import CTANError, DataError
+from ctan_networks.utils import atomic_path, derive_seed
+
+__all__ = ["CachedDataset"]
+
+logger = logging.getLogger(__name__)
+
+
+class CachedDataset(PersistentDataset):
+    """MONAI's persistent data set with a cache that knows when it is stale, and seeded draws.
+
+    The deterministic part of the preprocessing, up to the first random transform (or
+    :py:class:`ctan_networks.transforms.CacheBoundary`), is computed once for each case. A cache entry is named by what
+    defines it: the item, size and time of each of its files, and the transforms with their settings. Entries hold
+    tensors and plain values only and are read with ``weights_only=True``; they are written beside their place and
+    renamed, and one that cannot be read is made anew.
+
+    The random part draws from a generator seeded with (seed, epoch, case). The epoch comes with the index from
+    :py:class:`ctan_networks.data.EpochSampler`; a plain index means epoch 0.
+
+    Args:
+        data: list of items (dictionaries of paths and values).
+        transform: the preprocessing.
+        cache_dir: folder of the cache, made if need be. None: no cache.
+        seed: seed of the draws.
+
+    Raises:
+        DataError: when a case cannot be read or prepared; the message names it.
+
+    """
+
+    def __init__(
+        self,
+        data: Sequence[Mapping[str, Any]],
+        transform: Sequence[Callable] | Callable,
+        cache_dir: str | os.PathLike | None = None,
+        seed: int = 0,
+    ) -> None:
+        if len(data) == 0:
+            raise DataError("the data list is empty: give a dataset_dir that holds cases.")
+        super().__init__(data=data, transform=transform, cache_dir=None)
+        self.seed = seed
+        self.transform_hash = fingerprint(self._cached_transforms())
+        if cache_dir is not None:
+            self.cache_dir = Path(cache_dir)
+            self.cache_dir.mkdir(parents=True, exist_ok=True)
+
+    def _cached_transforms(self) -> list[Callable]:
+        cached: list[Callable] = []
+        for transform in self.transform.flatten().transforms:
+            if isinstance(transform, RandomizableTrait) or not isinstance(transform, Transform):
+                break
+            cached.append(transform)
+        return cached
+
+    def set_data(self, data: Sequence) -> None:
+        """Exchange the items. Entries of other items stay in the cache: their names say what they are."""
+        self.data = data
+
+    def __getitem__(self, index: Any) -> Any:
+        epoch, index = index if isinstance(index, tuple) else (0, index)
+        item = self.data[index]
+        name = str(item.get("case", item.get("image", index)))
+        try:
+            prepared = self._cachecheck(item)
+            if isinstance(self.transform, Compose):
+                self.transform.set_random_state(seed=derive_seed(self.seed, epoch, name) % 2**32)
+            return self._post_transform(prepared)
+        except Exception as error:
+            raise DataError(f"case {name}: {_reason(error)}") from error
+
+    def _cachecheck(self, item_transformed: Any) -> Any:
+        if self.cache_dir is None:
+            return self._pre_transform(deepcopy(item_transformed))
+        key = fingerprint([item_transformed, fingerprint_files(item_transformed), self.transform_hash])
+        entry = self.cache_dir / f"{key}.pt"
+        if entry.is_file():
+            try:
+                return unpack_meta(torch.load(entry, weights_only=True))
+            except Exception as error:  # noqa: BLE001  whatever is wrong with a cache entry, the case is still there
+                logger.warning("cache entry %s cannot be read (%s): made anew.", entry.name, type(error).__name__)
+        prepared = self._pre_transform(deepcopy(item_transformed))
+        with atomic_path(entry) as temporary:
+            torch.save(pack_meta(convert_to_tensor(prepared, convert_numeric=False, track_meta=True)), temporary)
+        return prepared
+
+
+def _reason(error: BaseException) -> str:
+    """The first thing that went wrong, without the layers of transforms around it."""
+    cause: BaseException | None = error
+    root = error
+    while cause is not None:
+        root = cause
+        if isinstance(cause, CTANError):
+            return str(cause)
+        cause = cause.__cause__ or cause.__context__
+    return str(root) if isinstance(root, OSError | MemoryError) else f"{type(root).__name__}: {root}"

@@ -1,0 +1,20 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Evaluate predictions that lie on disk, without any network."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ignite.engine import Engine
+
+__all__ = ["stored_predictions"]
+
+
+def stored_predictions(engine: Engine, batch: dict[str, Any]) -> dict[str, Any]:
+    """Iteration of an evaluator whose batch already holds ``predicted_<task>``: hand it on as the output.
+
+    Pass it as ``iteration_update`` of :py:class:`monai.engines.SupervisedEvaluator`.
+    """
+    output = {key: value for key, value in batch.items() if str(key).startswith("predicted_")}
+    output["label"] = engine.prepare_batch(batch, engine.state.device)[1]  # type: ignore[attr-defined]
+    return output

@@ -1,0 +1,144 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Keep the best and the last state of a training, whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from ignite.engine import Engine, Events
+from torch import nn
+
+from ctan_networks.errors import ConfigError
+from ctan_networks.utils import atomic_path
+
+__all__ = ["BEST", "LAST", "TrainingCheckpoint"]
+
+logger = logging.getLogger(__name__)
+
+BEST, LAST = "model.pt", "last.pt"
+
+
+class TrainingCheckpoint:
+    """Write ``model.pt`` (best weights), ``model.json`` (what they are) and ``last.pt`` (all a resume needs).
+
+    ``model.pt`` is a flat state dict on the CPU, as Model Zoo and MONAI Label want it. ``last.pt`` is written at the
+    end of each epoch, after validation, and holds only tensors and plain values (``weights_only=True`` reads it). Both
+    are written beside their place and renamed. An epoch that was cut off is run again from its start.
+
+    Attach it behind the handlers that change what it saves (learning rate, weighting, validation).
+
+    Args:
+        output_dir: folder of the run.
+        objects: name to anything with ``state_dict`` and ``load_state_dict`` that a resume needs.
+        model: the network whose weights are kept as the best.
+        evaluator: validation engine with a key metric; higher is better.
+        details: what the run is: plain values for ``model.json``. With ``phantom`` true, weights trained on patients
+            are never overwritten.
+        resume: go on from ``last.pt`` when it is there.
+
+    Raises:
+        ConfigError: when the folder holds a run of another kind.
+
+    """
+
+    def __init__(
+        self,
+        output_dir: str | os.PathLike,
+        objects: Mapping[str, Any],
+        model: nn.Module,
+        evaluator: Engine,
+        details: Mapping[str, Any],
+        resume: bool = False,
+    ) -> None:
+        self.folder = Path(output_dir)
+        self.objects = dict(objects)
+        self.model = model
+        self.evaluator = evaluator
+        self.details = dict(details)
+        self.resume = resume
+        self.best = -math.inf
+        self.best_epoch = 0
+        self.epoch = 0
+
+    def attach(self, engine: Engine) -> None:
+        engine.add_event_handler(Events.STARTED, self.start)
+        engine.add_event_handler(Events.EPOCH_STARTED, self.note_epoch)
+        engine.add_event_handler(Events.EPOCH_COMPLETED, self.save_last)
+        self.evaluator.add_event_handler(Events.COMPLETED, self.save_best)
+
+    def note_epoch(self, engine: Engine) -> None:
+        self.epoch = engine.state.epoch
+
+    def start(self, engine: Engine) -> None:
+        """Check that the folder is this run's, and resume if asked to."""
+        described = self.folder / "model.json"
+        if described.is_file():
+            earlier = json.loads(described.read_text())
+            if self.details.get("phantom") and not earlier.get("phantom", True):
+                raise ConfigError(
+                    f"{self.folder} holds weights trained on patients; a training on phantoms does not overwrite them."
+                    " Give another --output_dir."
+                )
+        last = self.folder / LAST
+        if not self.resume:
+            return
+        if not last.is_file():
+            logger.info("nothing to resume: %s is not there; training starts at epoch 1.", last)
+            return
+        state = torch.load(last, map_location="cpu", weights_only=True)
+        for key in ("architecture", "tasks", "weighting"):
+            if key in self.details and state["details"].get(key) != self.details[key]:
+                raise ConfigError(
+                    f"cannot resume {last}: it was trained with {key} {state['details'].get(key)!r}, this run has"
+                    f" {self.details[key]!r}. Give the same, or another --output_dir."
+                )
+        for name, thing in self.objects.items():
+            thing.load_state_dict(state["objects"][name])
+        scaler = getattr(engine, "scaler", None)
+        if scaler is not None and state.get("scaler"):
+            scaler.load_state_dict(state["scaler"])
+        self.best, self.best_epoch = state["best"], state["best_epoch"]
+        self.evaluator.state.best_metric = self.best  # type: ignore[attr-defined]
+        self.evaluator.state.best_metric_epoch = self.best_epoch  # type: ignore[attr-defined]
+        engine.state.epoch = state["epoch"]
+        engine.state.iteration = state["iteration"]
+        logger.info("resumed %s after epoch %d (best %.4f in epoch %d).", last, state["epoch"], self.best, self.best_epoch)
+
+    def save_best(self, evaluator: Engine) -> None:
+        """After a validation: keep the weights if the key metric is the best so far."""
+        name = evaluator.state.key_metric_name  # type: ignore[attr-defined]
+        score = float(evaluator.state.metrics.get(name, math.nan))
+        # `not <=` so that the very first score counts even when it is not a number: a run must leave weights.
+        if self.best_epoch and not score > self.best:
+            return
+        self.best, self.best_epoch = (score if not math.isnan(score) else -math.inf), self.epoch
+        weights = {key: value.detach().cpu().contiguous() for key, value in self.model.state_dict().items()}
+        with atomic_path(self.folder / BEST) as path:
+            torch.save(weights, path)
+        metrics = {k: v for k, v in evaluator.state.metrics.items() if isinstance(v, int | float) and math.isfinite(v)}
+        described = self.details | {"epoch": self.epoch, "metrics": metrics}
+        with atomic_path(self.folder / "model.json") as path:
+            path.write_text(json.dumps(described, indent=4, default=str) + "\n")
+        logger.info("best so far: %s %.4f in epoch %d, kept as %s.", name, score, self.epoch, self.folder / BEST)
+
+    def save_last(self, engine: Engine) -> None:
+        """At the end of an epoch: keep all that a resume needs."""
+        scaler = getattr(engine, "scaler", None)
+        state = {
+            "objects": {name: thing.state_dict() for name, thing in self.objects.items()},
+            "scaler": scaler.state_dict() if scaler is not None else {},
+            "epoch": engine.state.epoch,
+            "iteration": engine.state.iteration,
+            "best": self.best,
+            "best_epoch": self.best_epoch,
+            "details": self.details,
+        }
+        with atomic_path(self.folder / LAST) as path:
+            torch.save(state, path)

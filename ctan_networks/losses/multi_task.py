@@ -1,0 +1,189 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One loss for several tasks, of which a batch may have labels for some only.
+
+It needs a network that gives ``{task: tensor}`` and labels under the same names, and nothing else of this package:
+
+    >>> import torch
+    >>> from ctan_networks.losses import DiceBCELoss, MaskedL1Loss, MultiTaskLoss, parameter_groups
+    >>> class Network(torch.nn.Conv3d):
+    ...     def forward(self, x):
+    ...         y = super().forward(x)
+    ...         return {"segmentation": y[:, :2], "dose": y[:, 2:]}
+    >>> network = Network(1, 3, kernel_size=3, padding=1)
+    >>> label = {"segmentation": torch.ones(1, 2, 8, 8, 8), "dose": torch.full((1, 1, 8, 8, 8), 60.0)}
+    >>> label["segmentation"][:, 1] = torch.nan  # the second structure is unknown
+    >>> losses = {"segmentation": DiceBCELoss(), "dose": MaskedL1Loss(scale=70)}
+    >>> loss = MultiTaskLoss(losses, weighting="dwa")
+    >>> optimizer = torch.optim.AdamW(parameter_groups(loss, network, weight_decay=1e-5), lr=1e-2)
+    >>> for epoch in range(3):
+    ...     total = loss(network(torch.rand(1, 1, 8, 8, 8)), label)
+    ...     optimizer.zero_grad()
+    ...     total.backward()
+    ...     optimizer.step()
+    ...     means = loss.end_epoch()
+    >>> sorted(means), sorted(loss.weighting.weights)
+    (['dose', 'segmentation'], ['dose', 'segmentation'])
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import nn
+
+from ctan_networks.errors import ConfigError
+
+from .weightings import make_weighting
+
+__all__ = ["MultiTaskLoss", "parameter_groups"]
+
+
+class MultiTaskLoss(nn.Module):
+    """The weighted sum of the losses of several tasks.
+
+    A loss module may have a method ``known(target, ...)``, with the arguments of its ``forward`` after the first, that
+    says whether a batch has any label for it; one without always has. A task with no label in a batch adds nothing to
+    the total, but stays in its graph (distributed training wants every parameter in it), and the batch does not count
+    in the epoch mean of that task.
+
+    Epoch means are plain means over the labelled batches, collected only while the module is in training mode and
+    gradients are enabled, so that a validation loss does not enter the weighting. Call ``end_epoch`` after each epoch
+    (on every rank) before a checkpoint is written; sums of an unfinished epoch are not part of the state dict. Call
+    ``reset`` where an epoch may have been cut off and is run again.
+
+    After a call, ``task_losses`` holds the detached, unweighted loss of each task and ``labelled`` whether the batch
+    had a label for it. Losses that are not finite are passed on as they are.
+
+    Args:
+        losses: the loss module of each task.
+        weighting: module as in ``ctan_networks.losses.weightings``, or the name of one; None: equal.
+        tasks: the tasks in use, in order; None: all in ``losses``.
+        masks: for some tasks the key of the label dict whose tensor is the third argument of the task's loss.
+
+    Raises:
+        ConfigError: when a task has no loss, or the weighting is for other tasks.
+    """
+
+    loss_sums: torch.Tensor
+    batches: torch.Tensor
+
+    def __init__(
+        self,
+        losses: Mapping[str, nn.Module],
+        weighting: nn.Module | str | None = None,
+        tasks: Sequence[str] | None = None,
+        masks: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__()
+        self.tasks = tuple(losses if tasks is None else tasks)
+        self.masks = dict(masks or {})
+        for task in (*self.tasks, *self.masks):
+            if task not in losses:
+                raise ConfigError(f"task {task!r} has no loss: there are losses for {', '.join(losses)}.")
+        self.losses = nn.ModuleDict({task: losses[task] for task in self.tasks})
+        if weighting is None or isinstance(weighting, str):
+            weighting = make_weighting(weighting or "equal", self.tasks)
+        weighted: Any = getattr(weighting, "tasks", self.tasks)
+        if set(weighted) != set(self.tasks):
+            raise ConfigError(f"the weighting is for the tasks {list(weighted)}, the loss for {list(self.tasks)}.")
+        self.weighting: Any = weighting
+        self.task_losses: dict[str, torch.Tensor] = {}
+        self.labelled: dict[str, bool] = {}
+        self.register_buffer("loss_sums", torch.zeros(len(self.tasks)), persistent=False)
+        self.register_buffer("batches", torch.zeros(len(self.tasks)), persistent=False)
+
+    def forward(self, pred: Mapping[str, torch.Tensor], label: Mapping[str, torch.Tensor]) -> torch.Tensor:
+        """
+        Args:
+            pred: output of the network for each task.
+            label: label of each task, and the masks; more keys do no harm.
+
+        Returns:
+            scalar.
+
+        Raises:
+            ConfigError: when a task has no prediction, label or mask, or their shapes do not fit.
+        """
+        losses: dict[str, torch.Tensor] = {}
+        labelled: dict[str, bool] = {}
+        for task, module in self.losses.items():
+            arguments = self._arguments(task, pred, label)
+            known: Any = getattr(module, "known", None)
+            try:
+                labelled[task] = known is None or bool(known(*arguments[1:]))
+                losses[task] = module(*arguments)
+            except ConfigError as error:
+                raise ConfigError(f"task {task!r}: {error}") from error
+        self.labelled = labelled
+        self.task_losses = {task: loss.detach() for task, loss in losses.items()}
+        if self.training and torch.is_grad_enabled():
+            for k, task in enumerate(self.tasks):
+                if labelled[task]:
+                    self.loss_sums[k] += self.task_losses[task].to(self.loss_sums.device)
+                    self.batches[k] += 1
+        total = self.weighting({task: loss for task, loss in losses.items() if labelled[task]})
+        for task, loss in losses.items():
+            if not labelled[task]:
+                total = total + loss
+        return total
+
+    def _arguments(
+        self, task: str, pred: Mapping[str, torch.Tensor], label: Mapping[str, torch.Tensor]
+    ) -> list[torch.Tensor]:
+        if task not in pred:
+            raise ConfigError(f"task {task!r}: the network gives no such output, but {', '.join(pred)}.")
+        keys = [task, *([self.masks[task]] if task in self.masks else [])]
+        for key in keys:
+            if key not in label:
+                raise ConfigError(
+                    f"task {task!r}: the labels have no {key!r}, but {', '.join(label)}. Load it, or take the task "
+                    "out of the list of tasks; a label that is unknown is NaN (class: -1), not left out."
+                )
+        return [pred[task], *(label[key] for key in keys)]
+
+    def end_epoch(self) -> dict[str, float]:
+        """Close an epoch: hand its mean losses to the weighting and start anew.
+
+        Returns:
+            epoch mean of each task's unweighted loss, over all ranks; NaN where the task had no labelled batch.
+        """
+        if dist.is_available() and dist.is_initialized():
+            dist.all_reduce(self.loss_sums)
+            dist.all_reduce(self.batches)
+        sums, batches = self.loss_sums.tolist(), self.batches.tolist()
+        means = {task: sums[k] / batches[k] if batches[k] else math.nan for k, task in enumerate(self.tasks)}
+        self.weighting.update(means)
+        self.reset()
+        return means
+
+    def reset(self) -> None:
+        """Forget the batches since the last ``end_epoch``."""
+        self.loss_sums.zero_()
+        self.batches.zero_()
+
+
+def parameter_groups(loss: nn.Module, network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Parameter groups for a ``torch.optim`` optimiser that trains a network and what its loss has to learn.
+
+    Weight decay is for the network's kernels and matrices only: biases, the parameters of norm layers and learned
+    scales (all with at most one dimension) and the log-variances of the loss have none. Frozen parameters are left out.
+
+    Args:
+        loss: e.g. a ``MultiTaskLoss``.
+        network: the network.
+        weight_decay: for the parameters of the network with two or more dimensions.
+
+    Returns:
+        groups with keys "params" and "weight_decay", empty ones left out.
+    """
+    trained = [p for p in network.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in trained if p.ndim > 1], "weight_decay": weight_decay},
+        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
+        {"params": [p for p in loss.parameters() if p.requires_grad], "weight_decay": 0.0},
+    ]
+    return [group for group in groups if group["params"]]

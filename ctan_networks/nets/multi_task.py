@@ -1,0 +1,213 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the four architectures have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from ctan_networks.blocks import (
+    ClassificationBranch,
+    DenseBranch,
+    SharedEncoder,
+    check_tasks,
+    initialise_parameters,
+    stack_outputs,
+)
+from ctan_networks.blocks.convolution import conv_norm_act
+from ctan_networks.errors import ConfigError
+
+__all__ = ["MultiTaskNet"]
+
+
+class MultiTaskNet(nn.Module):
+    """Shared encoder, one bottleneck embedding and one branch a task; how tasks use the encoder is the subclass's idea.
+
+    Args:
+        spatial_dims: 2 or 3.
+        in_channels: channels of the input.
+        tasks: task name to ``{"kind": "segmentation" | "regression" | "classification", "out_channels": int}``; at
+            least one. The names are the keys of the output.
+        channels: channels of the encoder levels, finest first, and of the bottleneck, last. Between two of them the
+            size is halved.
+        stem_stride: edge of the block of voxels that the stem folds into channels, and the dense heads unfold again.
+            1: the network runs at full resolution.
+        norm: normalisation, as in MONAI.
+        act: activation, as in MONAI.
+        dropout: dropout probability.
+        stacked: return one tensor (see :py:mod:`ctan_networks.blocks.stacking`) in place of a dictionary. The weights
+            are the same.
+        seed: initial weights are drawn from (seed, parameter name), so that architectures share what they have in
+            common.
+
+    Raises:
+        ConfigError: when an argument cannot be used.
+
+    """
+
+    __constants__ = (
+        "classifications",
+        "regressions",
+        "segmentations",
+        "spatial_dims",
+        "stacked",
+        "stride",
+        "task_count",
+    )
+
+    def __init__(
+        self,
+        spatial_dims: int,
+        in_channels: int,
+        tasks: Mapping[str, Mapping[str, Any]],
+        channels: Sequence[int] = (32, 64, 128, 192),
+        stem_stride: int = 1,
+        norm: str | tuple = "INSTANCE",
+        act: str | tuple = "LEAKYRELU",
+        dropout: float = 0.0,
+        stacked: bool = False,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        if spatial_dims not in (2, 3):
+            raise ConfigError(f"spatial_dims must be 2 or 3, got {spatial_dims!r}.")
+        if len(channels) < 2 or min(channels) < 1:
+            raise ConfigError(f"channels must list at least two widths (encoder and bottleneck), got {list(channels)}.")
+        if in_channels < 1 or stem_stride < 1:
+            raise ConfigError(f"in_channels and stem_stride must be at least 1, got {in_channels} and {stem_stride}.")
+        if not 0 <= dropout < 1:
+            raise ConfigError(f"dropout must lie in [0, 1), got {dropout}.")
+        norm, act = _as_tuple(norm), _as_tuple(act)
+        self.tasks = check_tasks(tasks)
+        self.channels = tuple(int(c) for c in channels)
+        self.task_count = len(self.tasks)
+        self.spatial_dims = spatial_dims
+        self.stacked = stacked
+        self.stride = stem_stride * 2 ** (len(self.channels) - 1)
+        kinds = {name: spec["kind"] for name, spec in self.tasks.items()}
+        self.segmentations = [name for name, kind in kinds.items() if kind == "segmentation"]
+        self.regressions = [name for name, kind in kinds.items() if kind == "regression"]
+        self.classifications = [name for name, kind in kinds.items() if kind == "classification"]
+        self.norm, self.act, self.dropout = norm, act, dropout
+
+        levels, bottom = self.channels[:-1], self.channels[-1]
+        self.encoder = SharedEncoder(spatial_dims, in_channels, levels, stem_stride, norm, act, dropout)
+        self.embed = nn.ModuleDict()
+        self.branches = nn.ModuleDict()
+        for name, spec in self.tasks.items():
+            self.embed[name] = conv_norm_act(spatial_dims, levels[-1], bottom, norm=norm, act=act, dropout=dropout)
+            self.branches[name] = (
+                ClassificationBranch(bottom, spec["out_channels"], act, dropout)
+                if spec["kind"] == "classification"
+                else DenseBranch(
+                    spatial_dims, self.channels, spec["out_channels"], spec["kind"], stem_stride, norm, act, dropout
+                )
+            )
+        self._make_sharing()
+        initialise_parameters(self, seed)
+
+    def _make_sharing(self) -> None:
+        """Make what the architecture adds to encoder, embeddings and branches."""
+
+    def shared_parameters(self) -> Iterator[nn.Parameter]:
+        """Parameters that serve all tasks: those that belong to no task's own modules."""
+        own = {id(p) for task in self.tasks for p in self.task_parameters(task)}
+        return (p for p in self.parameters() if id(p) not in own)
+
+    def task_parameters(self, task: str) -> Iterator[nn.Parameter]:
+        """Parameters that serve one task alone: its embedding, decoder or classifier, and its attention.
+
+        Raises:
+            ConfigError: when the network has no such task.
+
+        """
+        if task not in self.tasks:
+            raise ConfigError(f"no task {task!r}: the network has {', '.join(self.tasks)}.")
+        return (
+            p
+            for module in self.modules()
+            if isinstance(module, nn.ModuleDict) and list(module) == list(self.tasks)
+            for p in module[task].parameters()
+        )
+
+    def task_features(
+        self, us: list[torch.Tensor], ps: list[torch.Tensor], s: torch.Tensor
+    ) -> tuple[list[torch.Tensor], list[list[torch.Tensor]]]:
+        """From the shared features to each task's bottleneck input and skip features. Here: the shared ones for all.
+
+        Args:
+            us: features after the first convolution of each encoder level, finest first.
+            ps: features after the second.
+            s: the last level's features, pooled.
+
+        """
+        return [s for _ in range(self.task_count)], [ps for _ in range(self.task_count)]
+
+    def cross_bottleneck(self, features: list[torch.Tensor]) -> list[torch.Tensor]:
+        """What tasks exchange at the bottleneck. Here: nothing."""
+        return features
+
+    def pad(self, x: torch.Tensor) -> torch.Tensor:
+        """Repeat the border until each side is a multiple of the network's stride.
+
+        Raises:
+            ValueError: when the size is too small for the network.
+
+        """
+        amounts: list[int] = []
+        positions = 1
+        for side in x.shape[2:]:
+            amount = (self.stride - side % self.stride) % self.stride
+            positions = positions * ((side + amount) // self.stride)
+            amounts = [0, amount] + amounts
+        if positions < 2:
+            size = list(x.shape[2:])
+            raise ValueError(
+                f"input size {size} is too small for this network: {self.stride} voxels become one at the bottleneck"
+                f" and at least two are needed there. Use a larger input (sides that are multiples of {self.stride}"
+                " need no padding) or fewer channels."
+            )
+        return F.pad(x, amounts, mode="replicate")
+
+    def forward(self, x: torch.Tensor):
+        """Compute all tasks.
+
+        Args:
+            x: ``[B, in_channels, *spatial]`` of any size that holds at least two bottleneck positions.
+
+        Returns:
+            ``{task: tensor}``: logits ``[B, out_channels, *spatial]`` for segmentation, values of the same shape for
+            regression, logits ``[B, out_channels]`` for classification; or, with ``stacked``, one tensor.
+
+        Raises:
+            ValueError: when the input is too small or has another number of dimensions.
+
+        """
+        if x.ndim != self.spatial_dims + 2:
+            raise ValueError(f"expected [batch, channel] and {self.spatial_dims} spatial axes, got shape {x.shape}.")
+        size = x.shape[2:]
+        us, ps, s = self.encoder(self.pad(x))
+        pooled, skips = self.task_features(us, ps, s)
+        features: list[torch.Tensor] = []
+        for i, embed in enumerate(self.embed.values()):
+            features.append(embed(pooled[i]))
+        features = self.cross_bottleneck(features)
+        out: dict[str, torch.Tensor] = {}
+        for i, (name, branch) in enumerate(self.branches.items()):
+            y = branch(features[i], skips[i])
+            for axis in range(2, y.ndim):
+                y = y.narrow(axis, 0, size[axis - 2])
+            out[name] = y
+        if self.stacked:
+            return stack_outputs(out, self.segmentations, self.regressions, self.classifications)
+        else:  # noqa: RET505  TorchScript compiles the branch that the flag chooses, if it is an else
+            return out
+
+
+def _as_tuple(value: Any) -> Any:
+    """JSON has lists where MONAI's factories want tuples."""
+    return tuple(value) if isinstance(value, list) else value

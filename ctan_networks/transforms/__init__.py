@@ -1,0 +1,20 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Dictionary transforms that the bundles' configurations name, where MONAI has none."""
+
+from ctan_networks.transforms.body import BodyMaskd, body_mask
+from ctan_networks.transforms.cache_boundary import CacheBoundary
+from ctan_networks.transforms.labels import CompleteLabelsd
+from ctan_networks.transforms.outputs import DoseInGrayd, SplitOutputsd
+from ctan_networks.transforms.structures import LabelMapd, RandMirrorPatientd, UnpackStructuresd
+
+__all__ = [
+    "BodyMaskd",
+    "CacheBoundary",
+    "CompleteLabelsd",
+    "DoseInGrayd",
+    "LabelMapd",
+    "RandMirrorPatientd",
+    "SplitOutputsd",
+    "UnpackStructuresd",
+    "body_mask",
+]

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a network's output to one named volume or vector for each task."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+import torch
+from monai.config import KeysCollection
+from monai.data import MetaTensor
+from monai.transforms import MapTransform, Transform
+
+from ctan_networks.blocks.stacking import split_stacked
+
+__all__ = ["DoseInGrayd", "SplitOutputsd"]
+
+
+class SplitOutputsd(Transform):
+    """Give each task's output, and its label where there is one, a key of its own.
+
+    ``pred`` (a dictionary, or one case of the stacked tensor) becomes ``predicted_<task>``, ``label`` (a dictionary)
+    becomes ``reference_<task>``. Dense outputs carry the geometry and the applied operations of the image, so that
+    ``Invertd(orig_keys="image")`` brings them back to its grid: MONAI's ``decollate_batch`` loses the metadata of
+    tensors in a dictionary.
+
+    Args:
+        tasks: the network's task list.
+        keys: key of the output.
+        label_key: key of the labels.
+        image_key: key of the network's input.
+
+    """
+
+    def __init__(
+        self,
+        tasks: Mapping[str, Mapping[str, Any]],
+        keys: str = "pred",
+        label_key: str = "label",
+        image_key: str = "image",
+    ) -> None:
+        self.tasks = tasks
+        self.key = keys
+        self.label_key = label_key
+        self.image_key = image_key
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        d = dict(data)
+        image = d[self.image_key]
+        pred = d[self.key]
+        if not isinstance(pred, Mapping):
+            pred = split_stacked(pred, self.tasks, channel_dim=0)
+        for task, spec in self.tasks.items():
+            value = torch.as_tensor(pred[task]).detach()
+            value = value.as_tensor() if isinstance(value, MetaTensor) else value
+            if spec["kind"] != "classification" and isinstance(image, MetaTensor):
+                value = MetaTensor(
+                    value.float(), meta=dict(image.meta), applied_operations=list(image.applied_operations)
+                )
+            d[f"predicted_{task}"] = value
+        labels = d.get(self.label_key)
+        if isinstance(labels, Mapping):
+            d.update({f"reference_{task}": labels[task] for task in self.tasks if task in labels})
+        return d
+
+
+class DoseInGrayd(MapTransform):
+    """Turn a network's dose into Gy: times the unit, not below 0, and 0 where no dose can be.
+
+    Args:
+        keys: dose in units of ``unit`` Gy, ``[1, *spatial]``.
+        unit: Gy in one unit of the network's output.
+        inside_key: mask outside of which the dose is set to 0; None: nowhere.
+        allow_missing_keys: go on when a key is not there.
+
+    """
+
+    def __init__(
+        self, keys: KeysCollection, unit: float, inside_key: str | None = None, allow_missing_keys: bool = False
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.unit = unit
+        self.inside_key = inside_key
+
+    def __call__(self, data: Mapping[Hashable, torch.Tensor]) -> dict[Hashable, torch.Tensor]:
+        d = dict(data)
+        for key in self.key_iterator(d):
+            dose = d[key].clamp(min=0) * self.unit
+            if self.inside_key is not None:
+                dose = dose * (d[self.inside_key].to(dose.device) > 0)
+            d[key] = dose
+        return d

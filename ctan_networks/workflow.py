@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a bundle's configuration asks of the place it runs in: its own folder, the recipe, the weights to take."""
+
+from __future__ import annotations
+
+import ast
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from ctan_networks.errors import ConfigError, CTANError
+
+__all__ = ["bundle_root", "choose_recipe", "explain_errors", "pick_weights"]
+
+logger = logging.getLogger(__name__)
+
+
+def bundle_root() -> str:
+    """The folder that holds ``configs/`` of the bundle that is being read, from whatever working directory.
+
+    Inside ``monai.bundle run``, ``load`` or a ``ConfigWorkflow`` the workflow object further up the call stack knows
+    its configuration folder. The other commands (``verify_net_in_out``, ``ckpt_export``) read a configuration without
+    a workflow: then ``--config_file`` of the command line tells. Else it is the working directory.
+    """
+    frame = sys._getframe(1)
+    while frame is not None:
+        owner = frame.f_locals.get("self")
+        if any(kind.__name__ == "ConfigWorkflow" for kind in type(owner).__mro__):
+            folder = vars(owner).get("config_root_path")
+            if folder is not None:
+                return str(Path(folder).resolve().parent)
+        frame = frame.f_back  # type: ignore[assignment]
+    for position, argument in enumerate(sys.argv):
+        if argument.startswith("--config_file"):
+            value = argument.partition("=")[2] or "".join(sys.argv[position + 1 : position + 2])
+            return str(Path(_first(value)).resolve().parent.parent)
+    return "."
+
+
+def _first(value: str) -> str:
+    """The first of a command-line list such as ``"['a.json','b.json']"``, or the value itself."""
+    if not value.startswith(("[", "(")):
+        return value
+    try:
+        return str(ast.literal_eval(value)[0])
+    except (ValueError, SyntaxError, IndexError):
+        return value
+
+
+def choose_recipe(recipes: Mapping[str, Any], phantom: bool, gpu: bool, name: str | None = None) -> dict[str, Any]:
+    """Choose the block of epochs, crops and the like that fits data and machine, and say which and why.
+
+    Args:
+        recipes: name to settings; "phantom", "cpu" and "gpu" are chosen by themselves.
+        phantom: the data are phantoms.
+        gpu: there is a GPU.
+        name: take this one, whatever data and machine are.
+
+    Raises:
+        ConfigError: when there is no such recipe.
+
+    """
+    if name is not None:
+        chosen, why = name, "as asked for"
+    elif phantom:
+        chosen, why = "phantom", "the data are phantoms"
+    else:
+        chosen, why = ("gpu", "patient data and a GPU") if gpu else ("cpu", "patient data and no GPU")
+    if chosen not in recipes:
+        raise ConfigError(f"no recipe {chosen!r}: there are {', '.join(recipes)}.")
+    settings = dict(recipes[chosen])
+    logger.info("recipe %r (%s): %s", chosen, why, ", ".join(f"{k} {v}" for k, v in settings.items() if k[0] != "_"))
+    if phantom:
+        logger.warning("PHANTOM DATA: whatever is trained or measured here says nothing about patients.")
+    return settings
+
+
+def pick_weights(*candidates: str | os.PathLike) -> str:
+    """The first of some weight files that is there; says which.
+
+    Raises:
+        ConfigError: when none is there.
+
+    """
+    for candidate in candidates:
+        if Path(candidate).is_file():
+            logger.info("weights: %s", candidate)
+            return str(candidate)
+    raise ConfigError(
+        f"no weights: looked for {' and '.join(str(c) for c in candidates)}. Train first, or give --checkpoint FILE."
+    )
+
+
+def explain_errors() -> None:
+    """End a failed command with one plain message, below the traceback.
+
+    MONAI wraps what goes wrong while a configuration is read in messages about the configuration's parts. Where an
+    error of this package is the cause, its text is repeated as the last thing a user reads.
+    """
+    if sys.excepthook is not _explain:
+        sys.excepthook = _explain
+
+
+def _explain(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    traceback.print_exception(kind, error, trace)
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, CTANError):
+            # From a loader's worker process comes the whole traceback as text; its last line is the message.
+            text = str(cause).strip().splitlines()[-1].removeprefix(f"{type(cause).__module__}.{type(cause).__name__}: ")
+            print(f"\nERROR: {text}", file=sys.stderr)
+            return
+        cause = cause.__cause__ or cause.__context__

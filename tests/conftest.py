@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fixtures that several folders of tests share."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def pytest_configure() -> None:
+    # Tests run side by side with whatever else the machine does; small tensors gain nothing from many threads.
+    torch.set_num_threads(min(2, os.cpu_count() or 1))
+
+
+@pytest.fixture(scope="session")
+def bundles() -> Path:
+    """The folder of the bundles."""
+    return ROOT / "bundles"
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The folder of the real data sets, or skip."""
+    folder = os.environ.get("CTAN_DATA")
+    if not folder:
+        pytest.skip("CTAN_DATA does not name a folder of real data")
+    return Path(folder)
