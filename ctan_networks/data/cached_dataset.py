@@ -12,8 +12,9 @@ from typing import Any
 
 import torch
 from monai.data import PersistentDataset
-from monai.transforms import Compose, Transform, convert_to_tensor
+from monai.transforms import Compose, Transform
 from monai.transforms.traits import RandomizableTrait
+from monai.utils import convert_to_tensor
 
 from ctan_networks.data.fingerprint import fingerprint, fingerprint_files
 from ctan_networks.data.meta import pack_meta, unpack_meta

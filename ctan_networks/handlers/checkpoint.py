@@ -120,8 +120,7 @@ class TrainingCheckpoint:
             return
         self.best, self.best_epoch = (score if not math.isnan(score) else -math.inf), self.epoch
         weights = {key: value.detach().cpu().contiguous() for key, value in self.model.state_dict().items()}
-        with atomic_path(self.folder / BEST) as path:
-            torch.save(weights, path)
+        _save(weights, self.folder / BEST)
         metrics = {k: v for k, v in evaluator.state.metrics.items() if isinstance(v, int | float) and math.isfinite(v)}
         described = self.details | {"epoch": self.epoch, "metrics": metrics}
         with atomic_path(self.folder / "model.json") as path:
@@ -140,5 +139,10 @@ class TrainingCheckpoint:
             "best_epoch": self.best_epoch,
             "details": self.details,
         }
-        with atomic_path(self.folder / LAST) as path:
-            torch.save(state, path)
+        _save(state, self.folder / LAST)
+
+
+def _save(state: Mapping[str, Any], target: Path) -> None:
+    # Through an open file: given a path, torch writes the (temporary) file's name into the archive.
+    with atomic_path(target) as path, open(path, "wb") as file:
+        torch.save(state, file)

@@ -4,7 +4,9 @@
 from ctan_networks.transforms.body import BodyMaskd, body_mask
 from ctan_networks.transforms.cache_boundary import CacheBoundary
 from ctan_networks.transforms.labels import CompleteLabelsd
+from ctan_networks.transforms.load import LoadCased
 from ctan_networks.transforms.outputs import DoseInGrayd, SplitOutputsd
+from ctan_networks.transforms.save import SaveCased, SaveSubmissiond
 from ctan_networks.transforms.structures import LabelMapd, RandMirrorPatientd, UnpackStructuresd
 
 __all__ = [
@@ -13,7 +15,10 @@ __all__ = [
     "CompleteLabelsd",
     "DoseInGrayd",
     "LabelMapd",
+    "LoadCased",
     "RandMirrorPatientd",
+    "SaveCased",
+    "SaveSubmissiond",
     "SplitOutputsd",
     "UnpackStructuresd",
     "body_mask",

@@ -10,6 +10,7 @@ import torch
 from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform, Transform
+from monai.utils import convert_to_tensor
 
 from ctan_networks.blocks.stacking import split_stacked
 
@@ -19,8 +20,9 @@ __all__ = ["DoseInGrayd", "SplitOutputsd"]
 class SplitOutputsd(Transform):
     """Give each task's output, and its label where there is one, a key of its own.
 
-    ``pred`` (a dictionary, or one case of the stacked tensor) becomes ``predicted_<task>``, ``label`` (a dictionary)
-    becomes ``reference_<task>``. Dense outputs carry the geometry and the applied operations of the image, so that
+    ``pred`` (a dictionary, or one case of the stacked tensor) becomes ``predicted_<task>``, each entry of ``label`` (a
+    dictionary) becomes ``reference_<entry>``. Without ``pred`` (predictions read from disk) the labels alone are spread.
+    Dense outputs carry the geometry and the applied operations of the image, so that
     ``Invertd(orig_keys="image")`` brings them back to its grid: MONAI's ``decollate_batch`` loses the metadata of
     tensors in a dictionary.
 
@@ -47,12 +49,13 @@ class SplitOutputsd(Transform):
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)
         image = d[self.image_key]
-        pred = d[self.key]
+        pred = d.get(self.key, {})
         if not isinstance(pred, Mapping):
             pred = split_stacked(pred, self.tasks, channel_dim=0)
         for task, spec in self.tasks.items():
-            value = torch.as_tensor(pred[task]).detach()
-            value = value.as_tensor() if isinstance(value, MetaTensor) else value
+            if task not in pred:
+                continue
+            value = convert_to_tensor(pred[task].detach(), track_meta=False)
             if spec["kind"] != "classification" and isinstance(image, MetaTensor):
                 value = MetaTensor(
                     value.float(), meta=dict(image.meta), applied_operations=list(image.applied_operations)
@@ -60,7 +63,7 @@ class SplitOutputsd(Transform):
             d[f"predicted_{task}"] = value
         labels = d.get(self.label_key)
         if isinstance(labels, Mapping):
-            d.update({f"reference_{task}": labels[task] for task in self.tasks if task in labels})
+            d.update({f"reference_{entry}": value for entry, value in labels.items()})
         return d
 
 

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One self-contained HTML page a run."""
+
+from __future__ import annotations
+
+import datetime
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+__all__ = ["flatten", "render_page"]
+
+TEMPLATE = "evaluation.html"
+
+
+def render_page(values: Mapping[str, Any]) -> str:
+    """Fill the page's template; text is escaped, so that names of cases and paths cannot become markup.
+
+    Args:
+        values: what :py:class:`ctan_networks.handlers.EvaluationReport` gathers: the summary's entries (``title``,
+            ``phantom``, ``tasks``, ``cases``, ``scores``, ``dice``, ``dvh``, ``details``), ``patients``, ``figures`` and
+            ``history`` (``data:`` address or None).
+
+    Returns:
+        the page; it refers to nothing outside itself.
+    """
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(number=_number, signed=_signed)
+    written = datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")
+    details = flatten(values["details"])
+    return environment.get_template(TEMPLATE).render({**values, "details": details, "written": written})
+
+
+def flatten(details: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    """Rows (name, text) of nested run details; names of inner levels are joined by a space."""
+    rows: list[tuple[str, str]] = []
+    for name, value in details.items():
+        label = f"{prefix}{str(name).replace('_', ' ')}"
+        if isinstance(value, Mapping):
+            rows += flatten(value, f"{label} ")
+        elif isinstance(value, list | tuple | set):
+            rows.append((label, ", ".join(str(v) for v in value)))
+        elif value is not None:
+            rows.append((label, str(value)))
+    return rows
+
+
+def _number(value: float | None, decimals: int) -> str:
+    return "–" if value is None or not math.isfinite(value) else f"{value:.{decimals}f}"
+
+
+def _signed(value: float | None, decimals: int) -> str:
+    # A minus sign as wide as the plus, and no negative zero.
+    if value is None or not math.isfinite(value):
+        return "–"
+    text = f"{value:+.{decimals}f}"
+    return f"{0:.{decimals}f}" if float(text) == 0 else text.replace("-", "−")

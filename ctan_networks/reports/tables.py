@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Every number of an evaluation in long form: one row a case, task, structure and metric."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+import pandas as pd
+
+from ctan_networks.metrics.dose_score import compute_dose_score
+from ctan_networks.metrics.structure_dice import compute_structure_dice
+from ctan_networks.reports.cases import Case
+from ctan_networks.utils import atomic_path
+
+__all__ = ["Row", "case_rows", "to_frame", "write_rows"]
+
+
+class Row(NamedTuple):
+    """One number. NaN is a value that is unknown or not defined.
+
+    Attributes:
+        case: name of the patient.
+        task: ``segmentation`` or ``dose``.
+        structure: empty for a number of the whole case.
+        metric: ``dice``, ``dose_score`` or the name of a DVH metric.
+        value: Dice; dose score in Gy; \\|reference - predicted\\| of a DVH metric in Gy.
+        reference: DVH metric of the reference dose in Gy, else NaN.
+        predicted: DVH metric of the predicted dose in Gy, else NaN.
+    """
+
+    case: str
+    task: str
+    structure: str
+    metric: str
+    value: float
+    reference: float = float("nan")
+    predicted: float = float("nan")
+
+
+def case_rows(case: Case, tasks: Sequence[str], structures: Sequence[str]) -> list[Row]:
+    """Score one case.
+
+    Args:
+        case: as :py:func:`ctan_networks.reports.cases.read_case` gives it.
+        tasks: active tasks; one without a reference gives no rows.
+        structures: names of the channels of the segmentations.
+
+    Returns:
+        ``dice`` of each structure; ``dose_score``, and where reference structures are there each DVH metric.
+    """
+    volumes = case.volumes
+    rows = []
+    if "segmentation" in tasks and "reference_segmentation" in volumes:
+        dice = compute_structure_dice(volumes["predicted_segmentation"][None], volumes["reference_segmentation"][None])
+        rows += [Row(case.name, "segmentation", s, "dice", float(d)) for s, d in zip(structures, dice[0])]
+    if "dose" in tasks and "reference_dose" in volumes:
+        doses = volumes["reference_dose"], volumes["predicted_dose"]
+        score = compute_dose_score(doses[1][None], doses[0][None], volumes["mask"][None])
+        rows.append(Row(case.name, "dose", "", "dose_score", float(score)))
+    return rows
+
+
+def to_frame(rows: Iterable[Row]) -> pd.DataFrame:
+    """The rows as a table with the columns of :py:class:`Row`."""
+    return pd.DataFrame(list(rows), columns=list(Row._fields))
+
+
+def write_rows(path: str | os.PathLike, rows: Iterable[Row]) -> None:
+    """Write the rows as CSV, whole or not at all; NaN is an empty field."""
+    with atomic_path(path) as temporary:
+        to_frame(rows).to_csv(temporary, index=False)

@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Write a case's results: NIfTI for every viewer, sparse CSV for the OpenKBP challenge."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from monai.config import KeysCollection
+from monai.data import NibabelWriter
+from monai.transforms import MapTransform
+
+from ctan_networks.data.openkbp import GRID, write_sparse_csv
+from ctan_networks.utils import atomic_path
+
+__all__ = ["SaveCased", "SaveSubmissiond"]
+
+logger = logging.getLogger(__name__)
+
+
+def case_name(data: Mapping[Hashable, Any]) -> str:
+    """The case's name, fit to be a file name."""
+    return re.sub(r"[^\w.-]+", "_", str(data.get("case", "case"))) or "case"
+
+
+class SaveCased(MapTransform):
+    """Write volumes as ``<output_dir>/<case>/<case>_<postfix>.nii.gz`` on the grid that they have.
+
+    MONAI's ``SaveImaged`` names a file after the image it came from; OpenKBP's are all called ``ct.csv``. The writing
+    itself is MONAI's (``NibabelWriter``), into a temporary file that is then renamed.
+
+    Args:
+        keys: volumes ``[channels, *spatial]``; several channels become the last axis of the NIfTI.
+        output_dir: folder of the results.
+        postfixes: end of the file's name, one for each key.
+        dtypes: NumPy dtype of the file, one for each key.
+        allow_missing_keys: go on when a key is not there.
+
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        output_dir: str | os.PathLike,
+        postfixes: Sequence[str],
+        dtypes: Sequence[str],
+        allow_missing_keys: bool = False,
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.output_dir = Path(output_dir)
+        self.postfixes = tuple(postfixes)
+        self.dtypes = tuple(dtypes)
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        d = dict(data)
+        name = case_name(d)
+        for key, postfix, dtype in self.key_iterator(d, self.postfixes, self.dtypes):
+            volume = d[key]
+            writer = NibabelWriter(output_dtype=np.dtype(dtype))
+            writer.set_data_array(torch.as_tensor(volume).cpu(), channel_dim=0, squeeze_end_dims=True)
+            writer.set_metadata({"affine": volume.affine, "spatial_shape": volume.shape[1:]}, resample=False)
+            target = self.output_dir / name / f"{name}_{postfix}.nii.gz"
+            with atomic_path(target) as path:
+                writer.write(path)
+        logger.info("case %s: written to %s", name, self.output_dir / name)
+        return d
+
+
+class SaveSubmissiond(MapTransform):
+    """Write a dose as OpenKBP's submission file ``<output_dir>/submission/<case>.csv``, if the case is OpenKBP's.
+
+    Args:
+        keys: dose in Gy, ``[1, 128, 128, 128]`` on OpenKBP's grid.
+        output_dir: folder of the results.
+        image_key: the CT, whose file name tells where the case is from.
+        allow_missing_keys: go on when a key is not there.
+
+    """
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        output_dir: str | os.PathLike,
+        image_key: str = "image",
+        allow_missing_keys: bool = False,
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.folder = Path(output_dir) / "submission"
+        self.image_key = image_key
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        d = dict(data)
+        source = str(getattr(d[self.image_key], "meta", {}).get("filename_or_obj", ""))
+        for key in self.key_iterator(d):
+            dose = np.asarray(torch.as_tensor(d[key]).cpu())[0]
+            if source.endswith(".csv") and dose.shape == GRID:
+                write_sparse_csv(self.folder / f"{case_name(d)}.csv", dose)
+        return d

@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import os
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from monai.data import DataLoader, MetaTensor, decollate_batch
+from monai.transforms import (
+    Compose,
+    CropForegroundd,
+    EnsureChannelFirstd,
+    Invertd,
+    LoadImaged,
+    RandGaussianNoised,
+    ScaleIntensityRanged,
+)
+
+from ctan_networks.data.cached_dataset import CachedDataset
+from ctan_networks.data.epoch_sampler import EpochSampler
+from ctan_networks.data.fingerprint import fingerprint
+from ctan_networks.data.meta import pack_meta, unpack_meta
+from ctan_networks.data.readable_cases import ReadableCases
+from ctan_networks.errors import DataError
+from ctan_networks.transforms import CacheBoundary
+
+
+@pytest.fixture
+def items(tmp_path):
+    listed = []
+    for k in range(3):
+        array = np.zeros((6, 6, 6), np.float32)
+        array[1:4, 2:5, 1:3] = k + 1
+        np.save(tmp_path / f"case_{k}.npy", array)
+        listed.append({"case": f"c{k}", "image": str(tmp_path / f"case_{k}.npy")})
+    return listed
+
+
+def pipeline(a_max: float = 10.0) -> Compose:
+    return Compose(
+        [
+            LoadImaged("image", image_only=True),
+            EnsureChannelFirstd("image", channel_dim="no_channel"),
+            CropForegroundd("image", source_key="image", margin=1, allow_smaller=True),
+            CacheBoundary(),
+            ScaleIntensityRanged("image", 0, a_max, 0, 1),
+            RandGaussianNoised("image", prob=1.0),
+        ]
+    )
+
+
+def dataset(items, cache, **kwargs) -> CachedDataset:
+    return CachedDataset(items, pipeline(), cache, **kwargs)
+
+
+def test_cached_and_fresh_give_the_same(items, tmp_path):
+    cache = tmp_path / "cache"
+    fresh, first, second = (dataset(items, where)[0, 0]["image"] for where in (None, cache, cache))
+    assert torch.equal(fresh, first) and torch.equal(first, second)
+    assert len(list(cache.glob("*.pt"))) == 1
+    entry = torch.load(next(cache.glob("*.pt")), weights_only=True)
+    assert unpack_meta(entry)["image"].max() == 1, "what follows the boundary is not cached"
+
+
+def test_a_cached_case_can_be_inverted(items, tmp_path):
+    transform = Compose(pipeline().transforms[:5])
+    for _ in range(2):
+        data = CachedDataset(items, transform, tmp_path / "cache")
+        case = next(iter(DataLoader(data, batch_size=1, num_workers=0)))
+    image = decollate_batch(case)[0]["image"]
+    crop = MetaTensor(torch.ones_like(image), meta=image.meta, applied_operations=image.applied_operations)
+    back = Invertd("pred", transform, orig_keys="image")({"pred": crop, "image": crop})["pred"]
+    assert back.shape == (1, 6, 6, 6)
+    assert back.sum() == crop.numel()
+
+
+def test_cache_knows_a_changed_file_and_a_changed_preprocessing(items, tmp_path):
+    cache = tmp_path / "cache"
+    dataset(items, cache)[0]
+    np.save(items[0]["image"], np.full((6, 6, 6), 7, np.float32))
+    os.utime(items[0]["image"], ns=(1, 1))
+    assert dataset(items, None)[0]["image"].shape == dataset(items, cache)[0]["image"].shape == (1, 6, 6, 6)
+    assert len(list(cache.glob("*.pt"))) == 2
+    other = pipeline()
+    other.transforms[2].cropper.margin = 0
+    CachedDataset(items, other, cache)[0]
+    assert len(list(cache.glob("*.pt"))) == 3
+    CachedDataset(items, pipeline(a_max=3.0), cache)[0]
+    assert len(list(cache.glob("*.pt"))) == 3, "what follows the boundary does not count"
+
+
+@pytest.mark.parametrize("damage", [b"", b"not a cache entry", None])
+def test_a_broken_entry_is_made_anew(items, tmp_path, damage):
+    cache = tmp_path / "cache"
+    wanted = dataset(items, cache)[1]["image"]
+    entry = next(cache.glob("*.pt"))
+    entry.write_bytes(entry.read_bytes()[:200] if damage is None else damage)
+    assert torch.equal(dataset(items, cache)[1]["image"], wanted)
+    torch.load(entry, weights_only=True)
+
+
+def test_nothing_is_unpickled_from_a_cache(items, tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return (os.mkdir, (str(tmp_path / "run"),))
+
+    cache = tmp_path / "cache"
+    dataset(items, cache)[0]
+    entry = next(cache.glob("*.pt"))
+    torch.save({"image": Evil()}, entry, pickle_module=pickle)
+    dataset(items, cache)[0]
+    assert not (tmp_path / "run").exists()
+
+
+def test_draws_depend_on_seed_epoch_and_case_alone(items, tmp_path):
+    data = dataset(items, None)
+    again = dataset(items[::-1], tmp_path / "cache")
+    assert torch.equal(data[1, 0]["image"], again[1, 2]["image"])
+    assert not torch.equal(data[1, 0]["image"], data[2, 0]["image"])
+    assert not torch.equal(data[1, 0]["image"], dataset(items, None, seed=1)[1, 0]["image"])
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_sampler_hands_on_the_epoch_to_any_number_of_workers(items, workers):
+    data = dataset(items, None)
+    sampler = EpochSampler(data, seed=5)
+    for epoch in (1, 2):
+        sampler.set_epoch(epoch)
+        loaded = {b["case"][0]: b["image"][0] for b in DataLoader(data, sampler=sampler, num_workers=workers)}
+        for k in range(3):
+            assert torch.equal(loaded[f"c{k}"], data[epoch, k]["image"])
+
+
+def test_a_broken_case_is_named_with_the_first_reason(items, tmp_path):
+    items[1]["image"] = str(tmp_path / "nothing.npy")
+    with pytest.raises(DataError, match="case c1: .*nothing.npy"):
+        dataset(items, tmp_path / "cache")[1]
+    assert not list((tmp_path / "cache").iterdir())
+    with pytest.raises(DataError, match="empty"):
+        dataset([], None)
+
+
+def test_inference_goes_on_without_a_broken_case(items, tmp_path, caplog):
+    items[1]["image"] = str(tmp_path / "nothing.npy")
+    cases = ReadableCases(items, pipeline())
+    assert [c["case"] for c in cases] == ["c0", "c2"]
+    assert "case c1" in caplog.text and "skipped 1 of 3" in caplog.text
+    with pytest.raises(DataError, match="none of 1"):
+        list(ReadableCases(items[1:2], pipeline()))
+
+
+def test_fingerprint_is_stable_and_sees_settings():
+    assert fingerprint(pipeline().transforms) == fingerprint(pipeline().transforms)
+    assert fingerprint(pipeline().transforms) != fingerprint(pipeline(a_max=9.0).transforms)
+    assert fingerprint({"a": 1, "b": [1, 2]}) == fingerprint({"b": [1, 2], "a": 1})
+    assert fingerprint([1, 2]) != fingerprint([2, 1])
+    ring: list = []
+    ring.append(ring)
+    assert fingerprint(ring) == fingerprint(ring)
+
+
+def test_meta_tensors_survive_packing():
+    tensor = MetaTensor(torch.rand(1, 2, 2), affine=torch.eye(4) * 2, meta={"present": [True, False], "x": np.ones(2)})
+    packed = pack_meta({"image": tensor, "case": "c", "n": np.float32(2)})
+    back = unpack_meta(packed)
+    assert torch.equal(back["image"], tensor) and torch.equal(back["image"].affine, tensor.affine)
+    assert back["image"].meta["present"] == [True, False] and back["n"] == 2.0

@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+import torch
+from ignite.engine import Engine, Events
+from torch import nn
+
+from ctan_networks.errors import ConfigError
+from ctan_networks.handlers.checkpoint import TrainingCheckpoint
+from ctan_networks.handlers.gradient_clipping import GradientClipping
+from ctan_networks.handlers.step_seed import StepSeed
+from ctan_networks.handlers.task_losses import TaskLosses, read_history
+from ctan_networks.handlers.weight_average import WeightAverage
+from ctan_networks.losses import MaskedL1Loss, MultiTaskLoss
+
+
+def engine_with(state: dict | None = None, step=lambda engine, batch: None) -> Engine:
+    engine = Engine(step)
+    for name, value in (state or {}).items():
+        setattr(engine.state, name, value)
+    return engine
+
+
+def test_weight_average_follows_the_definition():
+    torch.manual_seed(0)
+    network, average = nn.Linear(2, 2), nn.Linear(2, 2)
+    wanted = average.weight.detach().clone()
+    steps = []
+
+    def step(engine, batch):
+        nn.init.normal_(network.weight)
+        steps.append(network.weight.detach().clone())
+
+    engine = Engine(step)
+    WeightAverage(network, average, decay=0.5).attach(engine)
+    engine.run([0] * 12, max_epochs=1)
+    for n, weight in enumerate(steps, start=1):
+        decay = min(0.5, (1 + n) / (10 + n))
+        wanted = decay * wanted + (1 - decay) * weight
+    torch.testing.assert_close(average.weight.detach(), wanted)
+    with pytest.raises(ValueError, match="decay"):
+        WeightAverage(network, average, decay=1.0)
+
+
+def test_gradient_clipping_bounds_the_norm():
+    network = nn.Linear(4, 4)
+    for parameter in network.parameters():
+        parameter.grad = torch.full_like(parameter, 100.0)
+    engine = Engine(lambda e, b: None)
+    engine.scaler = None
+    GradientClipping(network, 2.0)(engine)
+    norm = math.sqrt(sum(float(p.grad.pow(2).sum()) for p in network.parameters()))
+    assert norm == pytest.approx(2.0, rel=1e-4)
+
+
+def test_step_seed_makes_draws_depend_on_the_step_alone():
+    def draws(start: int) -> list[float]:
+        seen = []
+        engine = Engine(lambda e, b: seen.append(float(torch.rand(()))))
+        StepSeed(3).attach(engine)
+
+        @engine.on(Events.STARTED)
+        def resume(engine):
+            engine.state.epoch, engine.state.iteration = start, start * 4
+
+        engine.run([0] * 4, max_epochs=3)
+        return seen
+
+    torch.rand(5)
+    assert draws(0)[4:] == draws(1)
+
+
+def run_task_losses(folder, epochs: int, resume_at: int | None = None) -> MultiTaskLoss:
+    loss = MultiTaskLoss({"a": MaskedL1Loss(), "b": MaskedL1Loss()}, weighting="dwa")
+    evaluator = Engine(lambda e, b: None)
+
+    def step(engine, batch):
+        value = torch.full((1, 1, 2), float(engine.state.iteration), requires_grad=True)
+        unknown = torch.full((1, 1, 2), torch.nan)
+        loss({"a": value, "b": value}, {"a": torch.zeros(1, 1, 2), "b": unknown})
+
+    engine = Engine(step)
+    TaskLosses(loss, folder / "history.csv", evaluator).attach(engine)
+
+    @engine.on(Events.EPOCH_COMPLETED)
+    def validate(engine):
+        evaluator.run([0])
+        evaluator.state.metrics = {"dice": 0.5, "note": "text"}
+
+    if resume_at is not None:
+
+        @engine.on(Events.STARTED)
+        def resume(engine):
+            engine.state.epoch, engine.state.iteration = resume_at, resume_at * 2
+
+    engine.run([0, 0], max_epochs=epochs)
+    assert engine.state.metrics["loss_a"] == pytest.approx(2 * epochs - 0.5)
+    return loss
+
+
+def test_task_losses_are_epoch_means_and_go_to_the_history(tmp_path):
+    run_task_losses(tmp_path, 3)
+    rows = read_history(tmp_path / "history.csv")
+    assert [(e, v) for e, n, v in rows if n == "loss_a"] == [(1, 1.5), (2, 3.5), (3, 5.5)]
+    assert all(math.isnan(v) for _, n, v in rows if n == "loss_b")
+    assert [(e, v) for e, n, v in rows if n == "dice"] == [(2, 0.5), (3, 0.5)]
+    run_task_losses(tmp_path, 4, resume_at=2)
+    rows = read_history(tmp_path / "history.csv")
+    assert [e for e, n, _ in rows if n == "loss_a"] == [1, 2, 3, 4]
+
+
+def training(folder, epochs: int, details: dict, resume: bool = False, scores=(0.3, 0.5, 0.4, math.nan)):
+    """A tiny training: a random walk of one weight whose draws depend on the step, validated every epoch."""
+    network = nn.Linear(2, 2)
+    with torch.no_grad():
+        network.weight.zero_()
+    optimizer = torch.optim.AdamW(network.parameters(), lr=0.1)
+
+    def step(engine, batch):
+        optimizer.zero_grad()
+        network(torch.rand(3, 2)).sum().backward()
+        optimizer.step()
+
+    trainer, evaluator = Engine(step), Engine(lambda e, b: None)
+    evaluator.state.key_metric_name = "score"
+    StepSeed(0).attach(trainer)
+
+    @trainer.on(Events.EPOCH_COMPLETED)
+    def validate(engine):
+        @evaluator.on(Events.EPOCH_COMPLETED)
+        def score(e):
+            e.state.metrics = {"score": scores[engine.state.epoch - 1]}
+
+        evaluator.run([0])
+
+    objects = {"network": network, "optimizer": optimizer}
+    TrainingCheckpoint(folder, objects, network, evaluator, details, resume).attach(trainer)
+    trainer.run([0] * 3, max_epochs=epochs)
+    return network
+
+
+DETAILS = {"phantom": True, "architecture": "ctan", "tasks": ["dose"], "weighting": "equal"}
+
+
+def test_best_and_last_are_kept(tmp_path):
+    network = training(tmp_path, 4, DETAILS)
+    last = torch.load(tmp_path / "last.pt", weights_only=True)
+    assert last["epoch"] == 4 and last["best_epoch"] == 2 and last["best"] == 0.5
+    assert torch.equal(last["objects"]["network"]["weight"], network.weight)
+    best = torch.load(tmp_path / "model.pt", weights_only=True)
+    assert set(best) == {"weight", "bias"} and not torch.equal(best["weight"], network.weight)
+    described = json.loads((tmp_path / "model.json").read_text())
+    assert described["phantom"] is True and described["epoch"] == 2 and described["metrics"] == {"score": 0.5}
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["last.pt", "model.json", "model.pt"]
+
+
+def test_resumed_run_ends_with_the_same_weights(tmp_path):
+    whole = training(tmp_path / "whole", 4, DETAILS)
+    training(tmp_path / "parts", 2, DETAILS)
+    parts = training(tmp_path / "parts", 4, DETAILS, resume=True)
+    assert torch.equal(whole.weight, parts.weight)
+    for name in ("model.pt", "model.json"):
+        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "parts" / name).read_bytes()
+
+
+def test_resume_without_a_checkpoint_starts_anew_and_says_so(tmp_path, caplog):
+    caplog.set_level("INFO")
+    training(tmp_path, 1, DETAILS, resume=True)
+    assert "nothing to resume" in caplog.text
+
+
+def test_resume_of_another_run_is_refused(tmp_path):
+    training(tmp_path, 1, DETAILS)
+    with pytest.raises(ConfigError, match="architecture 'ctan'.*'mtan'"):
+        training(tmp_path, 2, DETAILS | {"architecture": "mtan"}, resume=True)
+
+
+def test_phantoms_never_overwrite_weights_trained_on_patients(tmp_path):
+    training(tmp_path, 1, DETAILS | {"phantom": False})
+    before = (tmp_path / "model.pt").read_bytes()
+    with pytest.raises(ConfigError, match="trained on patients"):
+        training(tmp_path, 1, DETAILS)
+    assert (tmp_path / "model.pt").read_bytes() == before
+
+
+def test_weights_are_kept_even_when_no_score_is_a_number(tmp_path):
+    training(tmp_path, 1, DETAILS, scores=(math.nan,))
+    assert (tmp_path / "model.pt").is_file()

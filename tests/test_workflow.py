@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from monai.bundle import ConfigParser, ConfigWorkflow
+
+from ctan_networks.errors import ConfigError
+from ctan_networks.workflow import bundle_root, choose_recipe, pick_weights
+
+CONFIG = """{
+    "imports": ["$from ctan_networks import workflow", "$from ctan_networks import errors"],
+    "bundle_root": "$workflow.bundle_root()",
+    "fail": "$errors.fail()",
+    "initialize": ["$workflow.explain_errors()", "@bundle_root"],
+    "run": ["$print('ROOT', @bundle_root)"]
+}"""
+
+
+@pytest.fixture
+def bundle(tmp_path) -> Path:
+    folder = tmp_path / "my_bundle"
+    (folder / "configs").mkdir(parents=True)
+    (folder / "configs" / "train.json").write_text(CONFIG)
+    return folder
+
+
+@pytest.mark.parametrize("given", ["absolute", "relative", "inside", "overlay"])
+def test_bundle_root_from_any_working_directory(bundle, given, monkeypatch):
+    config = bundle / "configs" / "train.json"
+    if given == "relative":
+        monkeypatch.chdir(bundle.parent)
+        config = Path("my_bundle/configs/train.json")
+    elif given == "inside":
+        monkeypatch.chdir(bundle)
+        config = Path("configs/train.json")
+    files = [str(config)] * 2 if given == "overlay" else str(config)
+    workflow = ConfigWorkflow(config_file=files, workflow_type="train", logging_file=False, meta_file=None)
+    workflow.initialize()
+    assert workflow.parser.get_parsed_content("bundle_root") == str(bundle)
+
+
+@pytest.mark.parametrize("form", ["--config_file {}", "--config_file={}", "--config_file ['{}','other.json']"])
+def test_bundle_root_from_the_command_line_without_a_workflow(bundle, form, monkeypatch):
+    config = bundle / "configs" / "train.json"
+    monkeypatch.setattr(sys, "argv", ["monai.bundle", "verify_net_in_out", *form.format(config).split(" ")])
+    parser = ConfigParser()
+    parser.read_config(str(config))
+    assert parser.get_parsed_content("bundle_root") == str(bundle)
+
+
+def test_bundle_root_is_the_working_directory_when_nobody_knows(monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["python"])
+    assert bundle_root() == "."
+
+
+@pytest.mark.parametrize("where", ["initialize", "run"])
+def test_the_last_thing_a_user_reads_is_the_reason(bundle, where):
+    config = bundle / "configs" / "train.json"
+    broken = """$(_ for _ in ()).throw(errors.DataError('pt_3/ct.csv, line 7: not a number: write it again'))"""
+    text = CONFIG.replace('"run": [', f'"run": ["{broken}", ')
+    if where == "initialize":
+        text = CONFIG.replace('explain_errors()"', f'explain_errors()", "{broken}"')
+    config.write_text(text)
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-m", "monai.bundle", "run", "--config_file", str(config)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert done.stderr.strip().splitlines()[-1] == "ERROR: pt_3/ct.csv, line 7: not a number: write it again"
+
+
+RECIPES = {"phantom": {"epochs": 1}, "cpu": {"epochs": 2}, "gpu": {"epochs": 3}}
+
+
+@pytest.mark.parametrize(
+    ("phantom", "gpu", "name", "epochs"),
+    [(True, False, None, 1), (True, True, None, 1), (False, False, None, 2), (False, True, None, 3), (True, True, "cpu", 2)],
+)
+def test_recipe_fits_data_and_machine_and_is_said(phantom, gpu, name, epochs, caplog):
+    caplog.set_level("INFO")
+    assert choose_recipe(RECIPES, phantom, gpu, name) == {"epochs": epochs}
+    assert f"epochs {epochs}" in caplog.text
+    assert ("PHANTOM" in caplog.text) == phantom
+    with pytest.raises(ConfigError, match="phantom, cpu, gpu"):
+        choose_recipe(RECIPES, phantom, gpu, "tpu")
+
+
+def test_pick_weights_takes_the_first_that_is_there(tmp_path):
+    (tmp_path / "b.pt").touch()
+    assert pick_weights(tmp_path / "a.pt", tmp_path / "b.pt") == str(tmp_path / "b.pt")
+    with pytest.raises(ConfigError, match=r"a\.pt and .*c\.pt.*--checkpoint"):
+        pick_weights(tmp_path / "a.pt", tmp_path / "c.pt")
