@@ -8,14 +8,14 @@ import logging
 import os
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 from ctan_networks.errors import ConfigError, CTANError
 
-__all__ = ["bundle_root", "choose_recipe", "explain_errors", "pick_weights"]
+__all__ = ["bundle_root", "choose_recipe", "explain_errors", "for_tasks", "pick_weights"]
 
 logger = logging.getLogger(__name__)
 
@@ -94,6 +94,11 @@ def pick_weights(*candidates: str | os.PathLike) -> str:
     raise ConfigError(
         f"no weights: looked for {' and '.join(str(c) for c in candidates)}. Train first, or give --checkpoint FILE."
     )
+
+
+def for_tasks(settings: Mapping[str, Any], tasks: Iterable[str]) -> dict[str, Any]:
+    """The settings, listed by task, of the tasks that a network has."""
+    return {task: settings[task] for task in tasks if task in settings}
 
 
 def explain_errors() -> None:

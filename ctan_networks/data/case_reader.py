@@ -1,31 +1,177 @@
-# STAND-IN written by the lead to test the integration: OVERWRITE THIS FILE with the real one.
-import numpy as np
+# SPDX-License-Identifier: Apache-2.0
+"""One reader for every way in which a case comes: OpenKBP CSV, NIfTI, a folder of DICOM CT slices, ITK's formats."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from monai.data import ImageReader, NibabelReader, PydicomReader
-from ctan_networks.data.openkbp import *
+from typing import Any
+
+import numpy as np
+import pydicom
+from monai.config import PathLike
+from monai.data import ImageReader, ITKReader, NibabelReader, PydicomReader
+from monai.utils import OptionalImportError
+from pydicom.errors import InvalidDicomError
+
+from ctan_networks.data.openkbp import STRUCTURES
+from ctan_networks.data.openkbp_reader import OpenKBPReader
+from ctan_networks.errors import CTANError, DataError
+
+__all__ = ["CaseReader", "ct_slices"]
+
+# Slices of one series may differ by the rounding of their positions, not by a part of a slice.
+GAP_TOLERANCE_MM = 0.1
+
+
+def ct_slices(folder: str | os.PathLike) -> Iterator[tuple[Path, pydicom.Dataset]]:
+    """Headers of the DICOM CT images in a folder, by content, whatever the files are called.
+
+    Other DICOM objects (structures, plans, doses), other files and sub-folders are passed over.
+
+    Yields:
+        Path and data set without pixels, in the order of the file names.
+
+    """
+    for file in sorted(Path(folder).iterdir()):
+        if not file.is_file():
+            continue
+        try:
+            header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=["Modality", "SeriesInstanceUID"])
+        except (InvalidDicomError, EOFError):
+            continue
+        if header.get("Modality") == "CT":
+            yield file, header
+
+
 class CaseReader(ImageReader):
-    def __init__(self, structures=STRUCTURES): super().__init__(); self.structures=tuple(structures)
-    def verify_suffix(self, f): return True
-    def read(self, data, **kw):
-        data=data[0] if isinstance(data,tuple) else data; p=Path(data); self.inner=None
-        if p.suffix in (".gz",".nii"):
-            self.inner=NibabelReader(); return self.inner.read(data)
-        if p.is_dir() and not (p/"ct.csv").exists():
-            self.inner=PydicomReader(); return self.inner.read(data)
-        return p
-    def get_data(self, p):
-        if self.inner: return self.inner.get_data(p)
-        folder=p if p.is_dir() else p.parent
-        meta={}
-        if p.is_dir():
-            a=np.zeros(GRID,np.int16); meta["present"]=[]
-            for k,n in enumerate(self.structures):
-                f=p/f"{n}.csv"; meta["present"].append(f.exists())
-                if f.exists(): a|= (read_sparse_csv(f,False).reshape(GRID).astype(np.int16)<<k)
-        elif p.name=="ct.csv": a=read_sparse_csv(p,True).reshape(GRID).astype(np.float32)-1024
-        elif p.name in("possible_dose_mask.csv",): a=read_sparse_csv(p,False).reshape(GRID)
-        else: a=read_sparse_csv(p,True).reshape(GRID).astype(np.float32)
-        A=affine(read_voxel_dimensions(folder/"voxel_dimensions.csv"))
-        meta|={"affine":A,"original_affine":A,"spatial_shape":np.array(GRID),"space":"RAS","original_channel_dim":float("nan"),"filename_or_obj":str(p)}
-        meta["original_channel_dim"]="no_channel"
-        return a,meta
+    """Read a volume, whatever it is stored as, for ``LoadImaged(reader=...)``.
+
+    ===================================  ==========================================================================
+    path                                 read by
+    ===================================  ==========================================================================
+    ``.csv``, OpenKBP patient folder     :py:class:`ctan_networks.data.OpenKBPReader`
+    ``.nii``, ``.nii.gz``                :py:class:`monai.data.NibabelReader`
+    folder with DICOM CT slices          :py:class:`monai.data.PydicomReader`, with the slices ordered by position
+    any other file                       :py:class:`monai.data.ITKReader`, if itk is installed
+    ===================================  ==========================================================================
+
+    Reading is left to ``get_data``, so that its errors reach the user through ``LoadImage``; see
+    :py:class:`ctan_networks.data.OpenKBPReader`. The reader keeps no state between calls.
+
+    Args:
+        structures: names of the structures in the order of the bits of an OpenKBP patient folder.
+
+    """
+
+    def __init__(self, structures: Sequence[str] = STRUCTURES) -> None:
+        super().__init__()
+        self.openkbp = OpenKBPReader(structures)
+
+    def verify_suffix(self, filename: Sequence[PathLike] | PathLike) -> bool:
+        """True: whether a path can be read turns out by its content."""
+        return True
+
+    def read(self, data: Sequence[PathLike] | PathLike, **kwargs: Any) -> Path:
+        """Return the path, to be read by :py:meth:`get_data`."""
+        return self.openkbp.read(data)
+
+    def get_data(self, img: Path) -> tuple[np.ndarray, dict[str, Any]]:
+        """Read the array and its metadata.
+
+        Raises:
+            DataError: when the path cannot be read; names it, the reason and what to do.
+
+        """
+        path = Path(img)
+        if not path.exists():
+            raise DataError(f"{path} is not there. Check the path.")
+        try:
+            if self.openkbp.verify_suffix(path):
+                return self.openkbp.get_data(path)
+            if path.is_dir():
+                return _read_series(path)
+            if path.name.lower().endswith((".nii", ".nii.gz")):
+                return _read_with(NibabelReader(squeeze_non_spatial_dims=True), path)
+            return _read_with(_itk_reader(path), path)
+        except CTANError:
+            raise
+        except Exception as error:
+            reason = str(error).strip() or type(error).__name__
+            raise DataError(f"{path} cannot be read ({reason}). Check that the file is whole.") from error
+
+
+def _read_with(reader: ImageReader, path: Path) -> tuple[np.ndarray, dict[str, Any]]:
+    array, meta = reader.get_data(reader.read(str(path)))
+    if array.ndim != 3:
+        raise DataError(
+            f"{path} has {array.ndim} dimensions {tuple(array.shape)}: give one volume of three dimensions."
+        )
+    return array, meta
+
+
+def _itk_reader(path: Path) -> ImageReader:
+    try:
+        return ITKReader()
+    except OptionalImportError:
+        raise DataError(
+            f"{path}: to read {''.join(path.suffixes[-2:]) or 'this kind of file'}, install ITK (pip install itk-io),"
+            " or give NIfTI, a folder of DICOM CT slices or OpenKBP CSV."
+        ) from None
+
+
+def _read_series(folder: Path) -> tuple[np.ndarray, dict[str, Any]]:
+    files = _files_of_one_series(folder)
+    slices = [pydicom.dcmread(file) for file in files]
+    order = _order_by_position(folder, slices)
+    reader = PydicomReader()
+    # PydicomReader sorts by InstanceNumber, which need not follow the position.
+    for number, k in enumerate(order, start=1):
+        slices[k].InstanceNumber = number
+    reader.has_series = True
+    reader.filenames = [[str(files[k]) for k in order]]  # type: ignore[list-item]
+    array, meta = reader.get_data([slices[k] for k in order])
+    return array, meta | {"filename_or_obj": str(folder)}
+
+
+def _files_of_one_series(folder: Path) -> list[Path]:
+    series: dict[str, list[Path]] = {}
+    for file, header in ct_slices(folder):
+        series.setdefault(str(header.get("SeriesInstanceUID")), []).append(file)
+    if not series:
+        raise DataError(
+            f"{folder} holds neither an OpenKBP patient (ct.csv) nor DICOM CT slices. Give a folder that holds"
+            " either, or a NIfTI file."
+        )
+    if len(series) > 1:
+        counts = ", ".join(f"{uid} ({len(files)} slices)" for uid, files in series.items())
+        raise DataError(f"{folder} holds {len(series)} CT series: {counts}. Give each series its own folder.")
+    files = next(iter(series.values()))
+    if len(files) < 2:
+        raise DataError(f"{folder} holds a single CT slice: a volume needs a series of them.")
+    return files
+
+
+def _order_by_position(folder: Path, slices: Sequence[pydicom.Dataset]) -> list[int]:
+    """Order slices along their normal; refuse gaps, doubles and slices that do not lie one above the other."""
+    row, column = np.split(np.asarray(slices[0].ImageOrientationPatient, dtype=float), 2)
+    normal = np.cross(row, column)
+    points = np.array([s.ImagePositionPatient for s in slices], dtype=float)
+    order = np.argsort(points @ normal)
+    steps = np.diff(points[order], axis=0)
+    heights = steps @ normal
+    usual = float(np.median(heights))
+    turned = any(
+        not np.allclose(s.ImageOrientationPatient, slices[0].ImageOrientationPatient, atol=1e-3) for s in slices
+    )
+    if turned or np.abs(steps - heights[:, None] * normal).max() > GAP_TOLERANCE_MM:
+        raise DataError(
+            f"{folder}: the slices are not parallel and in line. Give one axial series without gantry tilt."
+        )
+    if usual < GAP_TOLERANCE_MM or np.abs(heights - usual).max() > GAP_TOLERANCE_MM:
+        raise DataError(
+            f"{folder}: the {len(slices)} CT slices lie {heights.min():.2f} to {heights.max():.2f} mm apart: some are"
+            " missing or double. Export the whole series again, or resample it to even slices."
+        )
+    return [int(k) for k in order]

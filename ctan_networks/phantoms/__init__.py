@@ -1,3 +1,7 @@
-# STAND-IN written by the lead to test the integration: OVERWRITE THIS FILE with the real one.
-def is_phantom(items): return False
-def openkbp_cohort(root): raise RuntimeError("not yet")
+# SPDX-License-Identifier: Apache-2.0
+"""Synthetic cohorts in each data set's own on-disk format, and the marker that tells them from patients."""
+
+from ctan_networks.phantoms.marker import is_phantom, mark_phantom
+from ctan_networks.phantoms.openkbp import openkbp_cohort
+
+__all__ = ["is_phantom", "mark_phantom", "openkbp_cohort"]

@@ -5,7 +5,7 @@ from ctan_networks.transforms.body import BodyMaskd, body_mask
 from ctan_networks.transforms.cache_boundary import CacheBoundary
 from ctan_networks.transforms.labels import CompleteLabelsd
 from ctan_networks.transforms.load import LoadCased
-from ctan_networks.transforms.outputs import DoseInGrayd, SplitOutputsd
+from ctan_networks.transforms.outputs import DoseInGrayd, SameGridd, SplitOutputsd
 from ctan_networks.transforms.save import SaveCased, SaveSubmissiond
 from ctan_networks.transforms.structures import LabelMapd, RandMirrorPatientd, UnpackStructuresd
 
@@ -17,6 +17,7 @@ __all__ = [
     "LabelMapd",
     "LoadCased",
     "RandMirrorPatientd",
+    "SameGridd",
     "SaveCased",
     "SaveSubmissiond",
     "SplitOutputsd",

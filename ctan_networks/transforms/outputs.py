@@ -13,8 +13,9 @@ from monai.transforms import MapTransform, Transform
 from monai.utils import convert_to_tensor
 
 from ctan_networks.blocks.stacking import split_stacked
+from ctan_networks.errors import DataError
 
-__all__ = ["DoseInGrayd", "SplitOutputsd"]
+__all__ = ["DoseInGrayd", "SameGridd", "SplitOutputsd"]
 
 
 class SplitOutputsd(Transform):
@@ -92,4 +93,35 @@ class DoseInGrayd(MapTransform):
             if self.inside_key is not None:
                 dose = dose * (d[self.inside_key].to(dose.device) > 0)
             d[key] = dose
+        return d
+
+
+class SameGridd(MapTransform):
+    """Give volumes that carry no geometry of their own (a challenge's prediction file) that of another volume.
+
+    Args:
+        keys: volumes ``[channels, *spatial]``.
+        like: key of the volume whose geometry they get.
+        allow_missing_keys: go on when a key is not there.
+
+    Raises:
+        DataError: when the sizes differ.
+
+    """
+
+    def __init__(self, keys: KeysCollection, like: str, allow_missing_keys: bool = False) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.like = like
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        d = dict(data)
+        other = d[self.like]
+        for key in self.key_iterator(d):
+            volume = convert_to_tensor(d[key], track_meta=False)
+            if volume.shape[1:] != other.shape[1:]:
+                raise DataError(
+                    f"case {d.get('case', '?')}: {key} has the size {tuple(volume.shape[1:])}, {self.like}"
+                    f" {tuple(other.shape[1:])}; bring both to one grid."
+                )
+            d[key] = MetaTensor(volume, meta=dict(other.meta))
         return d
