@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-__all__ = ["ConfigError", "CTANError", "DataError"]
+__all__ = ["CTANError", "ConfigError", "DataError"]
 
 
 class CTANError(Exception):

@@ -38,6 +38,6 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
 
 
 def derive_seed(*parts: object) -> int:
-    """A 63-bit seed that depends on all ``parts`` (by their ``str``), the same on every machine and in every process."""
+    """A 63-bit seed that depends on all ``parts`` (by their ``str``), the same on every machine."""
     digest = sha256("\x1f".join(str(p) for p in parts).encode()).digest()
     return int.from_bytes(digest[:8], "little") & (2**63 - 1)

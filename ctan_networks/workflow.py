@@ -117,7 +117,9 @@ def _explain(kind: type[BaseException], error: BaseException, trace: TracebackTy
     while cause is not None:
         if isinstance(cause, CTANError):
             # From a loader's worker process comes the whole traceback as text; its last line is the message.
-            text = str(cause).strip().splitlines()[-1].removeprefix(f"{type(cause).__module__}.{type(cause).__name__}: ")
+            text = (
+                str(cause).strip().splitlines()[-1].removeprefix(f"{type(cause).__module__}.{type(cause).__name__}: ")
+            )
             print(f"\nERROR: {text}", file=sys.stderr)
             return
         cause = cause.__cause__ or cause.__context__

@@ -81,7 +81,13 @@ RECIPES = {"phantom": {"epochs": 1}, "cpu": {"epochs": 2}, "gpu": {"epochs": 3}}
 
 @pytest.mark.parametrize(
     ("phantom", "gpu", "name", "epochs"),
-    [(True, False, None, 1), (True, True, None, 1), (False, False, None, 2), (False, True, None, 3), (True, True, "cpu", 2)],
+    [
+        (True, False, None, 1),
+        (True, True, None, 1),
+        (False, False, None, 2),
+        (False, True, None, 3),
+        (True, True, "cpu", 2),
+    ],
 )
 def test_recipe_fits_data_and_machine_and_is_said(phantom, gpu, name, epochs, caplog):
     caplog.set_level("INFO")

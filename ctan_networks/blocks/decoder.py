@@ -28,9 +28,7 @@ class DecoderLevel(nn.Module):
     ) -> None:
         super().__init__()
         self.up = Conv[Conv.CONVTRANS, spatial_dims](in_channels, skip_channels, kernel_size=2, stride=2)
-        self.conv = conv_norm_act(
-            spatial_dims, 2 * skip_channels, skip_channels, norm=norm, act=act, dropout=dropout
-        )
+        self.conv = conv_norm_act(spatial_dims, 2 * skip_channels, skip_channels, norm=norm, act=act, dropout=dropout)
 
     def forward(self, x: torch.Tensor, skip: torch.Tensor) -> torch.Tensor:
         return self.conv(torch.cat([self.up(x), skip], dim=1))

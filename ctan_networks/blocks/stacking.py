@@ -43,7 +43,7 @@ def _names(tasks: Mapping[str, Mapping[str, Any]], kind: str) -> list[str]:
 
 
 def stacked_channels(tasks: Mapping[str, Mapping[str, Any]]) -> dict[str, slice]:
-    """Where each task's channels lie in the stack. The background channel, if there is one, is 0 and belongs to none."""
+    """Where each task's channels lie in the stack. A background channel is 0 and belongs to no task."""
     start = 1 if _names(tasks, "segmentation") else 0
     where: dict[str, slice] = {}
     for kind in ("segmentation", "regression", "classification"):

@@ -19,7 +19,7 @@ def gate_of_others(masks: list[torch.Tensor], task: int) -> torch.Tensor:
     others: list[torch.Tensor] = []
     for i, mask in enumerate(masks):
         if i != task:
-            others.append(mask)  # noqa: PERF401  TorchScript has no comprehension with a condition
+            others.append(mask)
     return torch.stack(others).mean(0) if len(others) > 1 else others[0]
 
 

@@ -13,7 +13,7 @@ __all__ = ["EpochSampler"]
 
 
 class EpochSampler(DistributedSampler):
-    """Yields ``(epoch, index)``, so that :py:class:`ctan_networks.data.CachedDataset` can draw from (seed, epoch, case).
+    """Yields ``(epoch, index)``, so that :py:class:`ctan_networks.data.CachedDataset` draws from (seed, epoch, case).
 
     A distributed sampler also in a single process: MONAI's trainer then calls ``set_epoch`` at the start of each epoch.
 

@@ -44,7 +44,7 @@ def _describe(value: Any, parents: tuple[int, ...]) -> str:
         return "{" + ",".join(sorted(_describe(v, inside) for v in value)) + "}"
     if isinstance(value, np.random.RandomState | np.random.Generator):
         return "random"
-    if isinstance(value, type) or callable(value) and hasattr(value, "__qualname__"):
+    if isinstance(value, type) or (callable(value) and hasattr(value, "__qualname__")):
         return f"{value.__module__}.{value.__qualname__}"
     kind = f"{type(value).__module__}.{type(value).__qualname__}"
     attributes = getattr(value, "__dict__", {})

@@ -33,7 +33,7 @@ class PrepareMultiTaskBatch(PrepareBatch):
         non_blocking: bool = False,
         **kwargs: Any,
     ) -> tuple[torch.Tensor, Mapping[str, torch.Tensor]]:
-        """Return ``(image, {key: label})`` on the device; a batch without labels (inference) gives an empty dictionary."""
+        """Return ``(image, {key: label})`` on the device; without labels (inference) the dictionary is empty."""
         labels = {
             key: torch.as_tensor(batchdata[key]).to(device=device, non_blocking=non_blocking, **kwargs)
             for key in self.keys

@@ -109,7 +109,9 @@ class TrainingCheckpoint:
         self.evaluator.state.best_metric_epoch = self.best_epoch  # type: ignore[attr-defined]
         engine.state.epoch = state["epoch"]
         engine.state.iteration = state["iteration"]
-        logger.info("resumed %s after epoch %d (best %.4f in epoch %d).", last, state["epoch"], self.best, self.best_epoch)
+        logger.info(
+            "resumed %s after epoch %d (best %.4f in epoch %d).", last, state["epoch"], self.best, self.best_epoch
+        )
 
     def save_best(self, evaluator: Engine) -> None:
         """After a validation: keep the weights if the key metric is the best so far."""

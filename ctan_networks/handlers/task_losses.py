@@ -61,7 +61,7 @@ class TaskLosses:
         if self.history is None:
             return
         rows = read_history(self.history)
-        rows = [row for row in rows if row[0] < self.epoch or row[0] == self.epoch and row[1] not in values]
+        rows = [row for row in rows if row[0] < self.epoch or (row[0] == self.epoch and row[1] not in values)]
         rows += [(self.epoch, name, value) for name, value in values.items()]
         with atomic_path(self.history) as path, open(path, "w", newline="") as file:
             writer = csv.writer(file)

@@ -40,5 +40,5 @@ class WeightAverage:
         network = getattr(self.network, "module", self.network)
         for kept, new in zip(self.average.parameters(), network.parameters(), strict=True):
             kept.lerp_(new.to(kept.device), 1 - decay)
-        for kept, new in zip(self.average.buffers(), network.buffers(), strict=True):
-            kept.copy_(new)
+        for old, current in zip(self.average.buffers(), network.buffers(), strict=True):
+            old.copy_(current)

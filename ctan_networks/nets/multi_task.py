@@ -49,7 +49,7 @@ class MultiTaskNet(nn.Module):
 
     """
 
-    __constants__ = (
+    __constants__: tuple[str, ...] = (
         "classifications",
         "regressions",
         "segmentations",

@@ -32,7 +32,7 @@ class SingleTask(MultiTaskNet):
         task: str | None = None,
         **kwargs: Any,
     ) -> None:
-        chosen = next(iter(tasks), None) if task is None else task
-        if chosen not in tasks:
+        chosen = next(iter(tasks), "") if task is None else task
+        if tasks and chosen not in tasks:
             raise ConfigError(f"no task {task!r} to train alone: the list has {', '.join(tasks)}.")
-        super().__init__(spatial_dims, in_channels, {chosen: tasks[chosen]}, **kwargs)
+        super().__init__(spatial_dims, in_channels, {chosen: tasks[chosen]} if tasks else {}, **kwargs)

@@ -51,11 +51,15 @@ def read_case(item: Mapping[str, Any], tasks: Sequence[str], structures: Sequenc
         DataError: when something is missing or does not fit, or nothing is known about the case.
     """
     if "case" not in item:
-        raise DataError("EvaluationReport: an output has no key 'case'; keep the patient's name through postprocessing.")
+        raise DataError(
+            "EvaluationReport: an output has no key 'case'; keep the patient's name through postprocessing."
+        )
     case = str(item["case"])
     image = item.get(image_key)
     if not isinstance(image, MetaTensor):
-        raise DataError(f"{case}: '{image_key}' must be the CT in HU as a MetaTensor, whose affine gives the orientation.")
+        raise DataError(
+            f"{case}: '{image_key}' must be the CT in HU as a MetaTensor, whose affine gives the orientation."
+        )
     affine = image.affine.detach().cpu().numpy().astype(float)
     needed = [f"predicted_{task}" for task in tasks]
     missing = [key for key in needed if item.get(key) is None]
@@ -73,7 +77,9 @@ def read_case(item: Mapping[str, Any], tasks: Sequence[str], structures: Sequenc
         raise DataError(f"{case}: no reference for {' or '.join(tasks)}; leave it out of the evaluation's data list.")
     mask_key = next((key for key in MASK_KEYS if item.get(key) is not None), None)
     if "dose" in tasks:
-        volumes["mask"] = _volume(case, mask_key, item[mask_key], 1, grid) if mask_key else _body(volumes["image"], affine)
+        volumes["mask"] = (
+            _volume(case, mask_key, item[mask_key], 1, grid) if mask_key else _body(volumes["image"], affine)
+        )
         volumes["predicted_dose"] = volumes["predicted_dose"] * (volumes["mask"] > 0)
     return Case(case, volumes, affine, mask_key is not None)
 

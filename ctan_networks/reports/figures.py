@@ -131,7 +131,18 @@ def to_uri(figure: Figure, dpi: int = 110) -> str:
 def colour(index: int) -> Any:
     """Colour of a structure: the same in every figure of a report."""
     # tab10's grey cannot be told from the CT; brighter colours stand out on it.
-    palette = ["#e6194b", "#3cb44b", "#ffe119", "#4363d8", "#f58231", "#42d4f4", "#f032e6", "#9a6324", "#bfef45", "#911eb4"]
+    palette = [
+        "#e6194b",
+        "#3cb44b",
+        "#ffe119",
+        "#4363d8",
+        "#f58231",
+        "#42d4f4",
+        "#f032e6",
+        "#9a6324",
+        "#bfef45",
+        "#911eb4",
+    ]
     return palette[index] if index < len(palette) else colormaps["tab20"](index % 20)
 
 
@@ -218,7 +229,12 @@ def _colour_bars(figure: Figure, axes: Any, panels: list[str], top: float, limit
     for columns, norm, colours, extend, label in bars:
         under = [axes[plane, column] for plane in PLANES for column in columns]
         bar = figure.colorbar(
-            ScalarMappable(norm, colours), ax=under, location="bottom", extend=extend, aspect=24 * len(columns), pad=0.01
+            ScalarMappable(norm, colours),
+            ax=under,
+            location="bottom",
+            extend=extend,
+            aspect=24 * len(columns),
+            pad=0.01,
         )
         bar.set_label(label, fontsize=9)
         bar.ax.tick_params(labelsize=8)

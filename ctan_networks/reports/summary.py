@@ -122,7 +122,9 @@ def chosen_cases(rows: pd.DataFrame, count: int) -> list[tuple[str, str]]:
     """
     patients = patient_scores(rows)
     by_dose = patients["dose_score"].notna().any()
-    ranked = patients["dose_score" if by_dose else "mean_dice"].dropna().sort_values(ascending=bool(by_dose), kind="stable")
+    ranked = (
+        patients["dose_score" if by_dose else "mean_dice"].dropna().sort_values(ascending=bool(by_dose), kind="stable")
+    )
     n = len(ranked)
     if n == 0 or count <= 0:
         return []

@@ -93,8 +93,8 @@ class BodyMaskd(MapTransform):
         d = dict(data)
         for key in self.key_iterator(d):
             image = d[key]
-            spacing = tuple(float(s) for s in image.pixdim) if isinstance(image, MetaTensor) else (1.0, 1.0, 1.0)
-            mask = body_mask(np.asarray(image[0]), spacing, self.threshold, self.opening_mm)
+            rows, columns, slices = image.pixdim.tolist() if isinstance(image, MetaTensor) else (1.0, 1.0, 1.0)
+            mask = body_mask(np.asarray(image[0]), (rows, columns, slices), self.threshold, self.opening_mm)
             if not mask.any():
                 low, high = float(image.min()), float(image.max())
                 raise DataError(

@@ -28,7 +28,11 @@ class CompleteLabelsd(Transform):
     """
 
     def __init__(
-        self, tasks: Mapping[str, Mapping[str, Any]], like: str = "image", mask_key: str = "mask", body_key: str = "body"
+        self,
+        tasks: Mapping[str, Mapping[str, Any]],
+        like: str = "image",
+        mask_key: str = "mask",
+        body_key: str = "body",
     ) -> None:
         self.tasks = tasks
         self.like = like

@@ -27,7 +27,12 @@ class LoadCased(LoadImaged):
     """
 
     def __init__(self, keys: KeysCollection, reader: ImageReader, allow_missing_keys: bool = False) -> None:
-        super().__init__(keys, reader=reader, image_only=True, allow_missing_keys=allow_missing_keys)
+        super().__init__(
+            keys,
+            reader=reader,  # type: ignore[arg-type]  # MONAI takes readers, its annotation does not
+            image_only=True,
+            allow_missing_keys=allow_missing_keys,
+        )
         self.reader = reader
 
     def __call__(self, data: Mapping[Hashable, Any], reader: ImageReader | None = None) -> dict[Hashable, Any]:

@@ -22,7 +22,7 @@ class SplitOutputsd(Transform):
     """Give each task's output, and its label where there is one, a key of its own.
 
     ``pred`` (a dictionary, or one case of the stacked tensor) becomes ``predicted_<task>``, each entry of ``label`` (a
-    dictionary) becomes ``reference_<entry>``. Without ``pred`` (predictions read from disk) the labels alone are spread.
+    dictionary) becomes ``reference_<entry>``. Without ``pred`` (predictions from disk) the labels alone are spread.
     Dense outputs carry the geometry and the applied operations of the image, so that
     ``Invertd(orig_keys="image")`` brings them back to its grid: MONAI's ``decollate_batch`` loses the metadata of
     tensors in a dictionary.

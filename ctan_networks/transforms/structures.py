@@ -10,6 +10,7 @@ import torch
 from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform, RandomizableTransform
+from monai.utils import ensure_tuple
 
 from ctan_networks.errors import ConfigError
 
@@ -34,9 +35,7 @@ class UnpackStructuresd(MapTransform):
 
     """
 
-    def __init__(
-        self, keys: KeysCollection, structures: Mapping[str, str], allow_missing_keys: bool = False
-    ) -> None:
+    def __init__(self, keys: KeysCollection, structures: Mapping[str, str], allow_missing_keys: bool = False) -> None:
         super().__init__(keys, allow_missing_keys)
         for name, rule in structures.items():
             if rule not in ABSENT_RULES:
@@ -94,7 +93,7 @@ class RandMirrorPatientd(RandomizableTransform, MapTransform):
                 raise ConfigError(f"cannot exchange {list(pair)}: a pair names two of {', '.join(names)}.")
             left, right = (names.index(name) for name in pair)
             self.order[left], self.order[right] = right, left
-        self.label_keys = {label_keys} if isinstance(label_keys, str) else set(label_keys)
+        self.label_keys = set(ensure_tuple(label_keys))
         self.spatial_axis = spatial_axis
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
@@ -132,7 +131,7 @@ class LabelMapd(MapTransform):
         allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
-        self.names = (names,) if isinstance(names, str) else tuple(names)
+        self.names = ensure_tuple(names)
         structures = list(structures)
         if sorted(painting_order) != sorted(structures):
             raise ConfigError(f"painting order {list(painting_order)} must name each of {structures} once.")

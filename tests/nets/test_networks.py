@@ -83,9 +83,7 @@ def test_too_small_input_names_size_and_multiple(architecture):
 )
 def test_wrong_arguments(arguments, message):
     with pytest.raises(ConfigError, match=message):
-        make_network(
-            **({"architecture": "ctan", "tasks": TASKS, "spatial_dims": 3, "in_channels": 1} | arguments)
-        )
+        make_network(**({"architecture": "ctan", "tasks": TASKS, "spatial_dims": 3, "in_channels": 1} | arguments))
 
 
 def test_single_task_refuses_an_unknown_task():

@@ -14,10 +14,10 @@ SPACING = (4.0, 4.0, 2.5)
 
 def phantom() -> tuple[np.ndarray, np.ndarray]:
     """A cylinder with an airway and a thin couch that touches it; returns CT (P, L, I) and the true body."""
-    p, l, _ = np.mgrid[:48, :64, :10]
-    body = (p - 20) ** 2 / 14**2 + (l - 32) ** 2 / 20**2 <= 1
+    y, x, _ = np.mgrid[:48, :64, :10]
+    body = (y - 20) ** 2 / 14**2 + (x - 32) ** 2 / 20**2 <= 1
     ct = np.where(body, 40.0, -1024.0)
-    ct[(p - 18) ** 2 + (l - 32) ** 2 <= 9] = -1000.0
+    ct[(y - 18) ** 2 + (x - 32) ** 2 <= 9] = -1000.0
     ct[35, 2:62] = 100.0
     return ct, body
 
