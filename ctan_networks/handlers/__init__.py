@@ -2,6 +2,7 @@
 """Thin handlers for Ignite engines, where MONAI has none."""
 
 from ctan_networks.handlers.checkpoint import TrainingCheckpoint
+from ctan_networks.handlers.evaluation_report import EvaluationReport
 from ctan_networks.handlers.gradient_clipping import GradientClipping
 from ctan_networks.handlers.progress import Progress
 from ctan_networks.handlers.step_seed import StepSeed
@@ -9,6 +10,7 @@ from ctan_networks.handlers.task_losses import TaskLosses
 from ctan_networks.handlers.weight_average import WeightAverage
 
 __all__ = [
+    "EvaluationReport",
     "GradientClipping",
     "Progress",
     "StepSeed",

@@ -40,7 +40,8 @@ logger = logging.getLogger(__name__)
 class EvaluationReport:
     """Score every case of an evaluation and write ``metrics.csv``, ``summary.json`` and ``report.html``.
 
-    After each iteration it reads ``engine.state.output``, a list of one dictionary a case, all volumes on one grid:
+    After each iteration it reads ``engine.state.output`` and, for what is not there, ``engine.state.batch``: lists of one
+    dictionary a case, all volumes on one grid:
 
     ===========================  ========================================================================
     ``case``                     name of the case
@@ -118,8 +119,12 @@ class EvaluationReport:
 
     def score(self, engine: Engine) -> None:
         """Score the cases of one iteration and write the numbers so far."""
-        for item in engine.state.output:
-            self._score_case(item)
+        # MONAI keeps what the postprocessing made in the output and what the data list gave (name, CT) in the batch.
+        batch: Any = engine.state.batch
+        output: Any = engine.state.output
+        items = batch if isinstance(batch, list) and len(batch) == len(output) else [{}] * len(output)
+        for given, made in zip(items, output, strict=True):
+            self._score_case({**given, **made} if isinstance(given, Mapping) else made)
         write_rows(self.output_dir / "metrics.csv", self.rows)
         # Those of an earlier run in the same folder would now contradict metrics.csv.
         for name in ("summary.json", "report.html"):

@@ -7,9 +7,12 @@ import os
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
+import torch
 
 from ctan_networks.metrics.dose_score import compute_dose_score
+from ctan_networks.metrics.dvh import compute_dvh_metrics, dvh_columns
 from ctan_networks.metrics.structure_dice import compute_structure_dice
 from ctan_networks.reports.cases import Case
 from ctan_networks.utils import atomic_path
@@ -54,11 +57,20 @@ def case_rows(case: Case, tasks: Sequence[str], structures: Sequence[str]) -> li
     rows = []
     if "segmentation" in tasks and "reference_segmentation" in volumes:
         dice = compute_structure_dice(volumes["predicted_segmentation"][None], volumes["reference_segmentation"][None])
-        rows += [Row(case.name, "segmentation", s, "dice", float(d)) for s, d in zip(structures, dice[0])]
+        rows += [Row(case.name, "segmentation", s, "dice", float(d)) for s, d in zip(structures, dice[0], strict=True)]
     if "dose" in tasks and "reference_dose" in volumes:
         doses = volumes["reference_dose"], volumes["predicted_dose"]
         score = compute_dose_score(doses[1][None], doses[0][None], volumes["mask"][None])
         rows.append(Row(case.name, "dose", "", "dose_score", float(score)))
+        if "reference_segmentation" in volumes:
+            voxel_volume = float(abs(np.linalg.det(case.affine[:3, :3])))
+            reference, predicted = compute_dvh_metrics(
+                torch.cat(doses), volumes["reference_segmentation"], structures, voxel_volume
+            ).tolist()
+            rows += [
+                Row(case.name, "dose", structure, metric, abs(r - p), r, p)
+                for (structure, metric), r, p in zip(dvh_columns(structures), reference, predicted, strict=True)
+            ]
     return rows
 
 
