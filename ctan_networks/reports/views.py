@@ -168,5 +168,5 @@ def histograms(volumes: Mapping[str, np.ndarray], count: int) -> tuple[np.ndarra
         inside = masks[s] > 0.5
         if inside.any():
             for key, dose in doses.items():
-                curves[key][s] = dvh_curve(dose[inside], edges)
+                curves[key][s] = 100 * dvh_curve(dose[inside], edges)
     return edges, curves

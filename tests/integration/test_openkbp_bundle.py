@@ -68,7 +68,9 @@ def trained(bundle, cohort, tmp_path_factory) -> Path:
 def evaluate(bundle: Path, cohort: str, output: Path, **override) -> dict:
     options = SMALL | {"dataset_dir": cohort, "output_dir": str(output), "cache_dir": str(output.parent / "cache")}
     workflow(bundle, ("train", "evaluate"), "train", **(options | override)).run()
-    return json.loads((Path(override.get("evaluation_dir", output / "evaluation_validation")) / "summary.json").read_text())
+    return json.loads(
+        (Path(override.get("evaluation_dir", output / "evaluation_validation")) / "summary.json").read_text()
+    )
 
 
 def infer(bundle: Path, dataset_dir: object, trained: Path, output: Path, **override) -> Path:
@@ -284,6 +286,8 @@ def test_load_gives_the_trained_network_from_anywhere(bundle, trained, tmp_path,
     (bundle / "models").mkdir(exist_ok=True)
     shutil.copy(trained / "model.pt", bundle / "models" / "model.pt")
     monkeypatch.chdir(tmp_path)
-    network = load(NAME, bundle_dir=str(bundle.parent), workflow_type="inference", **{"network_def#channels": [4, 8, 12]})
+    network = load(
+        NAME, bundle_dir=str(bundle.parent), workflow_type="inference", **{"network_def#channels": [4, 8, 12]}
+    )
     for key, value in torch.load(trained / "model.pt", weights_only=True).items():
         assert torch.equal(network.state_dict()[key], value)
