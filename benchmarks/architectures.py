@@ -71,9 +71,8 @@ def main() -> None:
         count, middle, low, high, memory, first, last = ours.recv()
         process.join()
         name = architecture + (f" ({task})" if task else "")
-        print(
-            f"| {name} | {count / 1e6:.2f} | {middle:.2f}, {low:.2f}, {high:.2f} | {memory:.2f} | {first:.3f}, {last:.3f} |"
-        )
+        step, loss = f"{middle:.2f}, {low:.2f}, {high:.2f}", f"{first:.3f}, {last:.3f}"
+        print(f"| {name} | {count / 1e6:.2f} | {step} | {memory:.2f} | {loss} |", flush=True)
 
 
 if __name__ == "__main__":

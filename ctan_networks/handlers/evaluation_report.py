@@ -40,8 +40,8 @@ logger = logging.getLogger(__name__)
 class EvaluationReport:
     """Score every case of an evaluation and write ``metrics.csv``, ``summary.json`` and ``report.html``.
 
-    After each iteration it reads ``engine.state.output`` and, for what is not there, ``engine.state.batch``: lists of one
-    dictionary a case, all volumes on one grid:
+    After each iteration it reads ``engine.state.output`` and, for what is not there, ``engine.state.batch``: lists of
+    one dictionary a case, all volumes on one grid:
 
     ===========================  ========================================================================
     ``case``                     name of the case

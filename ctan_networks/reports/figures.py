@@ -29,7 +29,8 @@ DOSE_COLOURS, DIFFERENCE_COLOURS = "turbo", "RdBu_r"
 WASH_FROM = 0.1
 # Letters at the left, right, top and bottom edge of each plane, given the display orientation of views.py.
 EDGES = {"axial": "RLAP", "coronal": "RLSI", "sagittal": "APSI"}
-SOLID, DASHED = "-", (0, (3, 1.5))
+SOLID: Any = "-"
+DASHED: Any = (0, (3, 1.5))
 
 
 def draw_slices(view: CaseView, structures: Sequence[str]) -> Figure:
@@ -98,7 +99,7 @@ def draw_history(path: str | os.PathLike) -> Figure | None:
     rows = -(-len(panels) // columns)
     figure = Figure(figsize=(3.7 * columns, 2.5 * rows), layout="constrained")
     axes = np.atleast_1d(figure.subplots(rows, columns)).ravel()
-    for axis, (title, names) in zip(axes, sorted(panels.items(), key=lambda p: p[0] != "training loss")):
+    for axis, (title, names) in zip(axes, sorted(panels.items(), key=lambda p: p[0] != "training loss"), strict=False):
         for name in names:
             curve = history[history["name"] == name].sort_values("epoch")
             marker = "o" if len(curve) < 25 else None
@@ -159,7 +160,7 @@ def _side_by_side(sizes: dict[str, tuple[float, float]]) -> tuple[Figure, dict[t
     height = scale * max(h for _, h in sizes.values())
     figure = Figure(figsize=(11, height + 0.6), layout="constrained")
     axes = figure.subplots(1, len(sizes), width_ratios=widths)
-    return figure, {(plane, "contours"): axis for plane, axis in zip(sizes, axes)}
+    return figure, {(plane, "contours"): axis for plane, axis in zip(sizes, axes, strict=False)}
 
 
 def _grid(sizes: dict[str, tuple[float, float]], panels: list[str]) -> tuple[Figure, dict[tuple[str, str], Axes]]:
@@ -188,7 +189,7 @@ def _draw_panel(axis: Axes, view: CaseView, plane: str, panel: str, top: float, 
         dose = view.slices[f"{plane}/{panel}"][0]
         shown = np.ma.masked_where(~(dose >= WASH_FROM * top), dose)
         axis.imshow(shown, cmap=DOSE_COLOURS, vmin=0, vmax=top, extent=extent, alpha=0.6)
-    left, right, up, down = EDGES[plane]
+    left, right, up, down = tuple(EDGES[plane])
     for letter, x, y in ((left, 0.03, 0.5), (right, 0.97, 0.5), (up, 0.5, 0.95), (down, 0.5, 0.05)):
         axis.text(x, y, letter, transform=axis.transAxes, color="white", fontsize=8, ha="center", va="center")
 
@@ -244,7 +245,7 @@ def _structure_legend(figure: Figure, view: CaseView, structures: Sequence[str])
     keys = [k for k in ("reference_segmentation", "predicted_segmentation") if f"axial/{k}" in view.slices]
     present = {s for p in PLANES for k in keys for s, mask in enumerate(view.slices[f"{p}/{k}"]) if mask.any()}
     handles = [Line2D([], [], color=colour(s), label=name) for s, name in enumerate(structures) if s in present]
-    lines = {"reference_segmentation": SOLID, "predicted_segmentation": DASHED}
+    lines: dict[str, Any] = {"reference_segmentation": SOLID, "predicted_segmentation": DASHED}
     handles += [Line2D([], [], color="black", linestyle=lines[k], label=k.removesuffix("_segmentation")) for k in keys]
     if present:
         figure.legend(handles=handles, loc="outside lower center", ncols=6, fontsize=9, frameon=False)

@@ -21,7 +21,7 @@ def render_page(values: Mapping[str, Any]) -> str:
 
     Args:
         values: what :py:class:`ctan_networks.handlers.EvaluationReport` gathers: the summary's entries (``title``,
-            ``phantom``, ``tasks``, ``cases``, ``scores``, ``dice``, ``dvh``, ``details``), ``patients``, ``figures`` and
+            ``phantom``, ``tasks``, ``cases``, ``scores``, ``dice``, ``dvh``, ``details``), ``patients``, ``figures``,
             ``history`` (``data:`` address or None).
 
     Returns:

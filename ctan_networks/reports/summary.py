@@ -28,7 +28,7 @@ def patient_scores(rows: pd.DataFrame) -> pd.DataFrame:
         rows: as :py:func:`ctan_networks.reports.tables.to_frame` gives them.
 
     Returns:
-        index ``case``; columns ``dose_score`` (Gy), ``dvh_score`` (Gy, mean absolute error of the patient's DVH metrics)
+        index ``case``; columns ``dose_score`` (Gy), ``dvh_score`` (Gy, mean absolute error of the DVH metrics)
         and ``mean_dice`` (mean over the patient's structures), each NaN where it is unknown.
     """
     groups = _score_rows(rows)

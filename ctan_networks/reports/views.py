@@ -79,7 +79,7 @@ class CaseView:
         """Write the view to an ``.npz`` file."""
         slices = {f"slices/{k}": v for k, v in self.slices.items()}
         curves = {f"curves/{k}": v for k, v in self.curves.items()}
-        np.savez(path, spacing=self.spacing, dose_edges=self.dose_edges, **slices, **curves)
+        np.savez(path, spacing=self.spacing, dose_edges=self.dose_edges, **slices, **curves)  # type: ignore[arg-type]
 
     @classmethod
     def load(cls, path: str | os.PathLike) -> CaseView:
@@ -125,7 +125,7 @@ def focus(volumes: Mapping[str, np.ndarray], structures: Sequence[str]) -> tuple
     masks = volumes.get("reference_segmentation", volumes.get("predicted_segmentation"))
     found: dict[float, np.ndarray] = {}
     everything: np.ndarray | None = None
-    for name, mask in zip(structures, masks if masks is not None else []):
+    for name, mask in zip(structures, masks if masks is not None else [], strict=False):
         inside = mask > 0.5
         everything = inside if everything is None else everything | inside
         if name.upper().startswith("PTV") and inside.any():
@@ -140,7 +140,7 @@ def focus(volumes: Mapping[str, np.ndarray], structures: Sequence[str]) -> tuple
         region = everything
     else:
         region = np.ones(volumes["image"].shape[1:], bool)
-    i, j, k = (int(round(float(c.mean()))) for c in np.nonzero(region))
+    i, j, k = (round(float(c.mean())) for c in np.nonzero(region))
     return i, j, k
 
 
