@@ -6,6 +6,7 @@ from __future__ import annotations
 from typing import Any
 
 from ignite.engine import Engine
+from monai.engines.utils import IterationEvents
 
 __all__ = ["stored_predictions"]
 
@@ -17,4 +18,7 @@ def stored_predictions(engine: Engine, batch: dict[str, Any]) -> dict[str, Any]:
     """
     output = {key: value for key, value in batch.items() if str(key).startswith("predicted_")}
     output["label"] = engine.prepare_batch(batch, engine.state.device)[1]  # type: ignore[attr-defined]
-    return output
+    engine.state.output = output  # type: ignore[assignment]
+    # MONAI's evaluator decollates and postprocesses on this event, which its own iteration fires.
+    engine.fire_event(IterationEvents.MODEL_COMPLETED)
+    return engine.state.output  # type: ignore[return-value]

@@ -155,7 +155,7 @@ class MultiTaskNet(nn.Module):
         """Repeat the border until each side is a multiple of the network's stride.
 
         Raises:
-            ValueError: when the size is too small for the network.
+            ConfigError: when the size is too small for the network.
 
         """
         amounts: list[int] = []
@@ -166,7 +166,7 @@ class MultiTaskNet(nn.Module):
             amounts = [0, amount] + amounts
         if positions < 2:
             size = list(x.shape[2:])
-            raise ValueError(
+            raise ConfigError(
                 f"input size {size} is too small for this network: {self.stride} voxels become one at the bottleneck"
                 f" and at least two are needed there. Use a larger input (sides that are multiples of {self.stride}"
                 " need no padding) or fewer channels."
@@ -184,7 +184,8 @@ class MultiTaskNet(nn.Module):
             regression, logits ``[B, out_channels]`` for classification; or, with ``stacked``, one tensor.
 
         Raises:
-            ValueError: when the input is too small or has another number of dimensions.
+            ConfigError: when the input is too small.
+            ValueError: when it has another number of dimensions.
 
         """
         if x.ndim != self.spatial_dims + 2:

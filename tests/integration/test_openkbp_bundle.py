@@ -282,12 +282,46 @@ def test_commands_find_the_bundle_from_anywhere(bundle, cohort, trained, tmp_pat
     shutil.rmtree(bundle / "eval")
 
 
-def test_load_gives_the_trained_network_from_anywhere(bundle, trained, tmp_path, monkeypatch):
-    (bundle / "models").mkdir(exist_ok=True)
-    shutil.copy(trained / "model.pt", bundle / "models" / "model.pt")
+def test_load_gives_the_shipped_weights_from_anywhere(bundles, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    network = load(
-        NAME, bundle_dir=str(bundle.parent), workflow_type="inference", **{"network_def#channels": [4, 8, 12]}
-    )
-    for key, value in torch.load(trained / "model.pt", weights_only=True).items():
+    network = load(NAME, bundle_dir=str(bundles), workflow_type="inference")
+    shipped = torch.load(bundles / NAME / "models" / "model.pt", weights_only=True)
+    assert network.state_dict().keys() == shipped.keys()
+    for key, value in shipped.items():
         assert torch.equal(network.state_dict()[key], value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_zoo_verifications_pass_from_the_repositorys_root(bundles, tmp_path):
+    """What Model Zoo's CI runs; verify_metadata wants the schema from the net, so ours is checked elsewhere."""
+    root = bundles.parent
+    options = ("--net_id", "network_def", "--meta_file", f"bundles/{NAME}/configs/metadata.json")
+    config = ("--config_file", f"bundles/{NAME}/configs/inference.json")
+    shape = command("verify_net_in_out", *options, *config, cwd=root)
+    assert shape.returncode == 0, shape.stderr[-2000:]
+    target = tmp_path / "model.ts"
+    weights = ("--ckpt_file", f"bundles/{NAME}/models/model.pt", "--filepath", str(target))
+    script = command("ckpt_export", *options, *config, *weights, cwd=root)
+    assert script.returncode == 0 and target.is_file(), script.stderr[-2000:]
+    image = torch.randn(1, 1, 32, 32, 32)
+    eager = load(NAME, bundle_dir=str(bundles), workflow_type="inference").eval()
+    with torch.no_grad():
+        torch.testing.assert_close(torch.jit.load(str(target))(image), eager(image))
+
+
+def test_metadata_and_configurations_agree(bundles):
+    metadata = json.loads((bundles / NAME / "configs" / "metadata.json").read_text())
+    inference = json.loads((bundles / NAME / "configs" / "inference.json").read_text())
+    train_config = json.loads((bundles / NAME / "configs" / "train.json").read_text())
+    outputs = metadata["network_data_format"]["outputs"]
+    labels = list(outputs["pred"]["channel_def"].values())
+    assert next(iter(outputs)) == "pred" and next(iter(metadata["network_data_format"]["inputs"])) == "image"
+    assert labels == ["background", *inference["structures"], "dose"]
+    assert inference["structures"] == list(train_config["structures"])
+    assert metadata["version"] in metadata["changelog"]
+    same = {k: v for k, v in train_config["network_def"].items() if k != "seed"}
+    assert same == {k: v for k, v in inference["network_def"].items() if k != "stacked"}
+    for file in (bundles / NAME / "configs").glob("*.json"):
+        text = file.read_text()
+        assert text.endswith("}\n") and "\t" not in text
+    assert (bundles / NAME / "models" / "model.pt").stat().st_size < 25e6
