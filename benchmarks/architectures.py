@@ -61,7 +61,8 @@ def main() -> None:
     context = multiprocessing.get_context("spawn")
     print("| architecture | parameters (M) | step (s): median, min, max | peak memory (GiB) | loss: first, last step |")
     print("|---|---|---|---|---|")
-    for architecture, task in RUNS:
+    # The first run only fills the cache: parsing in the loader's process would slow its steps down.
+    for round_, (architecture, task) in enumerate([RUNS[-1], *RUNS]):
         options = {"dataset_dir": arguments.dataset_dir, "architecture": architecture, "task": task}
         if arguments.cache_dir:
             options["cache_dir"] = arguments.cache_dir
@@ -70,6 +71,8 @@ def main() -> None:
         process.start()
         count, middle, low, high, memory, first, last = ours.recv()
         process.join()
+        if round_ == 0:
+            continue
         name = architecture + (f" ({task})" if task else "")
         step, loss = f"{middle:.2f}, {low:.2f}, {high:.2f}", f"{first:.3f}, {last:.3f}"
         print(f"| {name} | {count / 1e6:.2f} | {step} | {memory:.2f} | {loss} |", flush=True)
