@@ -115,6 +115,8 @@ class EvaluationReport:
     def start(self, engine: Engine) -> None:
         """Forget an earlier run of the same engine."""
         self.rows, self.views, self.without_mask = [], {}, 0
+        if self.folder is not None:
+            self.folder.cleanup()
         self.folder = tempfile.TemporaryDirectory(prefix="evaluation_report_")
 
     def score(self, engine: Engine) -> None:
@@ -196,4 +198,5 @@ class EvaluationReport:
 
 
 def _interval(score: Mapping[str, Any]) -> str:
-    return f"{score['value']:.3f} {score['unit']}".strip() + f" ({score['low']:.3f} to {score['high']:.3f})"
+    text = f"{score['value']:.3f} {score['unit']}".strip()
+    return text + (f" ({score['low']:.3f} to {score['high']:.3f})" if score["patients"] > 1 else "")

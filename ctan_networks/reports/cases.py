@@ -11,11 +11,11 @@ import torch
 from monai.data import MetaTensor
 
 from ctan_networks.errors import DataError
+from ctan_networks.metrics.dose_score import zero_outside
 from ctan_networks.reports.views import display_spacing, to_display
 from ctan_networks.transforms.body import body_mask
 
 __all__ = ["Case", "read_case"]
-
 
 # SplitOutputsd names the mask as it names every label.
 MASK_KEYS = ("mask", "reference_mask")
@@ -80,7 +80,11 @@ def read_case(item: Mapping[str, Any], tasks: Sequence[str], structures: Sequenc
         volumes["mask"] = (
             _volume(case, mask_key, item[mask_key], 1, grid) if mask_key else _body(volumes["image"], affine)
         )
-        volumes["predicted_dose"] = volumes["predicted_dose"] * (volumes["mask"] > 0)
+        volumes["predicted_dose"] = zero_outside(volumes["predicted_dose"], volumes["mask"])
+    for key in needed:
+        # The sum is not finite when anything is not, and cheaper than a search. NaN must not pass for unknown.
+        if not bool(volumes[key].double().sum().isfinite()):
+            raise DataError(f"{case}: '{key}' holds NaN or infinite values; the network or its input is broken.")
     return Case(case, volumes, affine, mask_key is not None)
 
 

@@ -18,6 +18,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patheffects import withStroke
 
 from ctan_networks.reports.views import PLANES, CaseView
 
@@ -110,7 +111,7 @@ def draw_history(path: str | os.PathLike) -> Figure | None:
         axis.tick_params(labelsize=8)
         axis.grid(alpha=0.3)
         if names != [title]:
-            axis.legend(fontsize=8, frameon=False)
+            axis.legend(fontsize=8, edgecolor="none")
     for axis in axes[len(panels) :]:
         axis.set_axis_off()
     return figure
@@ -131,18 +132,18 @@ def to_uri(figure: Figure, dpi: int = 110) -> str:
 
 def colour(index: int) -> Any:
     """Colour of a structure: the same in every figure of a report."""
-    # tab10's grey cannot be told from the CT; brighter colours stand out on it.
+    # Told from each other on the grey CT as on white paper.
     palette = [
         "#e6194b",
         "#3cb44b",
-        "#ffe119",
-        "#4363d8",
+        "#e0b400",
+        "#4f7bff",
         "#f58231",
-        "#42d4f4",
+        "#22c3e6",
         "#f032e6",
-        "#9a6324",
-        "#bfef45",
-        "#911eb4",
+        "#b5804d",
+        "#86c400",
+        "#b86bff",
     ]
     return palette[index] if index < len(palette) else colormaps["tab20"](index % 20)
 
@@ -191,7 +192,8 @@ def _draw_panel(axis: Axes, view: CaseView, plane: str, panel: str, top: float, 
         axis.imshow(shown, cmap=DOSE_COLOURS, vmin=0, vmax=top, extent=extent, alpha=0.6)
     left, right, up, down = tuple(EDGES[plane])
     for letter, x, y in ((left, 0.03, 0.5), (right, 0.97, 0.5), (up, 0.5, 0.95), (down, 0.5, 0.05)):
-        axis.text(x, y, letter, transform=axis.transAxes, color="white", fontsize=8, ha="center", va="center")
+        text = axis.text(x, y, letter, transform=axis.transAxes, color="white", fontsize=8, ha="center", va="center")
+        text.set_path_effects([withStroke(linewidth=2, foreground="black")])
 
 
 def _contours(axis: Axes, view: CaseView, plane: str, key: str, style: Any, extent: tuple[float, ...]) -> None:
@@ -202,7 +204,7 @@ def _contours(axis: Axes, view: CaseView, plane: str, key: str, style: Any, exte
             # A rim of zeros closes the contour of a structure that reaches the edge of the picture.
             x = (np.arange(-1, columns + 1) + 0.5) * extent[1] / columns
             y = (np.arange(-1, rows + 1) + 0.5) * extent[2] / rows
-            drawn = axis.contour(x, y, np.pad(mask, 1), levels=[0.5], colors=[colour(s)], linewidths=1.1)
+            drawn = axis.contour(x, y, np.pad(mask, 1), levels=[0.5], colors=[colour(s)], linewidths=1.2)
             drawn.set_linestyle(style)
     axis.set(xlim=extent[:2], ylim=extent[2:])
 

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import bootstrap
 
 __all__ = ["chosen_cases", "dice_by_structure", "dvh_by_structure", "patient_scores", "score_table", "strict"]
 
@@ -116,7 +115,7 @@ def dvh_by_structure(rows: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def chosen_cases(rows: pd.DataFrame, count: int) -> list[tuple[str, str]]:
-    """Cases worth a figure, best first, with what each stands for: worst, median, best, then the next worst.
+    """Cases worth a figure, best first, with what each stands for: worst, best, median, then the next worst.
 
     They are ranked by dose score where a dose was evaluated, else by mean Dice.
     """
@@ -129,7 +128,8 @@ def chosen_cases(rows: pd.DataFrame, count: int) -> list[tuple[str, str]]:
     if n == 0 or count <= 0:
         return []
     wanted = {n - 1: "worst"}
-    for rank, what in ((((n - 1) // 2), "median"), (0, "best"), *((n - k, f"{k}. worst") for k in range(2, n))):
+    next_worst = ((n - k, f"{ {2: '2nd', 3: '3rd'}.get(k, f'{k}th') } worst") for k in range(2, n))
+    for rank, what in ((0, "best"), ((n - 1) // 2, "median"), *next_worst):
         if len(wanted) == count:
             break
         wanted.setdefault(rank, what)
@@ -163,14 +163,6 @@ def _interval(sums: np.ndarray, counts: np.ndarray) -> tuple[float, float]:
     """Percentile bootstrap of ``sum(sums) / sum(counts)`` over patients."""
     if sums.size < 2:
         return math.nan, math.nan
-    result = bootstrap(
-        (sums, counts),
-        lambda s, c, axis: s.sum(axis) / c.sum(axis),
-        n_resamples=RESAMPLES,
-        batch=1000,
-        paired=True,
-        vectorized=True,
-        method="percentile",
-        rng=np.random.default_rng(0),
-    )
-    return float(result.confidence_interval.low), float(result.confidence_interval.high)
+    drawn = np.random.default_rng(0).integers(0, sums.size, (RESAMPLES, sums.size))
+    low, high = np.percentile(sums[drawn].sum(1) / counts[drawn].sum(1), [2.5, 97.5])
+    return float(low), float(high)

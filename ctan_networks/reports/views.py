@@ -106,11 +106,11 @@ def make_view(volumes: Mapping[str, np.ndarray], affine: np.ndarray, structures:
     spacing = display_spacing(affine)
     shown = {key: to_display(volume, affine) for key, volume in volumes.items()}
     center = focus(shown, structures)
-    box = body_box(shown["image"][0], spacing)
     slices = {}
     for plane, (axis, rows, columns) in PLANES.items():
+        box = body_box(slice_plane(shown["image"], plane, center[axis])[0], spacing[[rows, columns]])
         for key, volume in shown.items():
-            cut = slice_plane(volume, plane, center[axis])[:, box[rows], box[columns]]
+            cut = slice_plane(volume, plane, center[axis])[:, box[0], box[1]]
             slices[f"{plane}/{key}"] = cut > 0.5 if key.endswith("segmentation") else cut.astype(np.float32)
     edges, curves = histograms(volumes, len(structures))
     return CaseView(spacing, slices, edges, curves)
@@ -144,15 +144,15 @@ def focus(volumes: Mapping[str, np.ndarray], structures: Sequence[str]) -> tuple
     return i, j, k
 
 
-def body_box(image: np.ndarray, spacing: np.ndarray) -> tuple[slice, slice, slice]:
-    """Box round everything denser than air, so that figures are not mostly air."""
+def body_box(image: np.ndarray, spacing: np.ndarray) -> tuple[slice, slice]:
+    """Rows and columns of a slice round everything denser than air, so that figures are not mostly air."""
     body = image > BODY_HU
     box = []
     for axis, size in enumerate(spacing):
-        (hit,) = np.nonzero(body.any(axis=tuple(a for a in range(3) if a != axis)))
+        (hit,) = np.nonzero(body.any(axis=1 - axis))
         margin = round(MARGIN_MM / size)
         box.append(slice(max(0, hit[0] - margin), hit[-1] + margin + 1) if hit.size else slice(None))
-    return box[0], box[1], box[2]
+    return box[0], box[1]
 
 
 def histograms(volumes: Mapping[str, np.ndarray], count: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:

@@ -102,3 +102,81 @@ def test_what_was_scored_is_not_lost_when_a_case_breaks(tmp_path):
     with pytest.raises(DataError, match="b"):
         run(tmp_path, [case("a", 0), broken])
     assert set(pd.read_csv(tmp_path / "metrics.csv")["case"]) == {"a"}
+
+
+def test_segmentation_alone_and_unprescribed_target(tmp_path):
+    batch, output = case("a", 0)
+    masks = {k: output[k].clone() for k in ("reference_segmentation", "predicted_segmentation")}
+    for volume in masks.values():
+        volume[2] = 0
+    summary = run(tmp_path, [(batch, masks)], tasks=["segmentation"])
+    assert {s["name"] for s in summary["scores"]} == {"mean_dice"} and summary["dvh"] == []
+    assert {d["structure"]: d["n"] for d in summary["dice"]} == {"Cord": 1, "Parotid": 0, "PTV70": 0}
+    assert summary["dice"][1]["mean"] is None, "NaN is null"
+    assert "DVH" not in (tmp_path / "report.html").read_text()
+
+
+def test_dose_outside_the_mask_counts_only_where_the_reference_has_it(tmp_path):
+    batch, output = case("a", 0)
+    hot = output["predicted_dose"].clone()
+    hot[output["reference_mask"] == 0] = 50
+    summary = run(tmp_path / "hot", [(batch, output | {"predicted_dose": hot})])
+    plain = run(tmp_path / "plain", [(batch, output)])
+    assert summary["scores"] == plain["scores"] and summary["dvh"] == plain["dvh"]
+    half = output["reference_mask"].clone()
+    half[:, :8] = 0  # two thirds of the target are outside
+    rows = {d["structure"] + d["metric"]: d for d in run(tmp_path / "half", [(batch, output | {"mask": half})])["dvh"]}
+    assert rows["PTV70D_95"]["predicted"] == 0 < rows["PTV70D_95"]["reference"]
+
+
+def test_a_mask_made_from_the_ct_is_told(tmp_path):
+    batch, output = case("a", 0)
+    without = {k: v for k, v in output.items() if k != "reference_mask"}
+    assert run(tmp_path / "without", [(batch, without)])["cases_without_dose_mask"] == 1
+    assert "no mask of possible dose" in (tmp_path / "without" / "report.html").read_text()
+    assert (
+        run(tmp_path / "with", [(batch, without | {"mask": output["reference_mask"]})])["cases_without_dose_mask"] == 0
+    )
+    assert "no mask of possible dose" not in (tmp_path / "with" / "report.html").read_text()
+
+
+def test_bad_cases_are_named(tmp_path):
+    batch, output = case("a", 0)
+    broken = output["predicted_dose"].clone()
+    broken[0, 5, 5, 5] = float("nan")
+    nothing = {k: torch.full_like(v, float("nan")) if k.startswith("reference_") else v for k, v in output.items()}
+    for changes, message in (
+        ({"predicted_dose": broken}, "a: 'predicted_dose' holds NaN"),
+        (nothing, "a: no reference"),
+        (
+            {"predicted_segmentation": output["predicted_segmentation"][:2]},
+            r"a: 'predicted_segmentation' has shape \[2,",
+        ),
+    ):
+        with pytest.raises(DataError, match=message):
+            run(tmp_path, [(batch, output | changes)])
+    with pytest.raises(DataError, match="a: evaluated twice"):
+        run(tmp_path, [(batch, output), (batch, output)])
+    with pytest.raises(DataError, match="a: 'ct' must be the CT"):
+        run(tmp_path, [({"case": "a", "ct": batch["ct"].as_tensor()}, output)])
+
+
+def test_an_earlier_report_does_not_outlive_its_numbers(tmp_path):
+    run(tmp_path, [case("a", 0)])
+    with pytest.raises(DataError):
+        run(tmp_path, [case("b", 0), case("c", 1, predicted_dose=torch.zeros(1, 3, 3, 3))])
+    assert [path.name for path in tmp_path.iterdir()] == ["metrics.csv"]
+
+
+def test_number_of_figures_learning_curves_and_log(tmp_path, caplog):
+    history = tmp_path / "history.csv"
+    history.write_text("epoch,name,value\n1,loss_dose,0.5\n2,loss_dose,0.4\n")
+    cases = [case(f"case_{i}", i) for i in range(4)]
+    with caplog.at_level("INFO", "ctan_networks.handlers.evaluation_report"):
+        run(tmp_path / "r", cases, max_figures=1, history=history, phantom=True, details={"split": "<test> & more"})
+    page = (tmp_path / "r" / "report.html").read_text()
+    assert page.count("data:image/png;base64,") == 3, "slices and DVH of one case, learning curves"
+    assert "<script" not in page and "<link" not in page and "&lt;test&gt; &amp; more" in page
+    (record,) = (r for r in caplog.records if r.name == "ctan_networks.handlers.evaluation_report")
+    assert "PHANTOM" in record.message and "Dose score" in record.message and "report.html" in record.message
+    assert "case_" not in record.message.split("Report:")[0]
