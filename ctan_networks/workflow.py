@@ -15,7 +15,7 @@ from typing import Any
 
 from ctan_networks.errors import ConfigError, CTANError
 
-__all__ = ["bundle_root", "choose_recipe", "explain_errors", "for_tasks", "pick_weights"]
+__all__ = ["bundle_root", "choose_recipe", "explain_errors", "for_tasks", "pick_weights", "warn_of_phantoms"]
 
 logger = logging.getLogger(__name__)
 
@@ -75,9 +75,14 @@ def choose_recipe(recipes: Mapping[str, Any], phantom: bool, gpu: bool, name: st
         raise ConfigError(f"no recipe {chosen!r}: there are {', '.join(recipes)}.")
     settings = dict(recipes[chosen])
     logger.info("recipe %r (%s): %s", chosen, why, ", ".join(f"{k} {v}" for k, v in settings.items() if k[0] != "_"))
-    if phantom:
-        logger.warning("PHANTOM DATA: whatever is trained or measured here says nothing about patients.")
+    warn_of_phantoms(phantom)
     return settings
+
+
+def warn_of_phantoms(phantom: bool) -> None:
+    """Say it in the log when the data are phantoms."""
+    if phantom:
+        logger.warning("PHANTOM DATA: whatever is trained, measured or predicted here says nothing about patients.")
 
 
 def pick_weights(*candidates: str | os.PathLike) -> str:

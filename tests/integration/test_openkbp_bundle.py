@@ -219,6 +219,11 @@ def test_broken_cases_are_named_and_the_others_inferred(bundle, cohort, trained,
     assert "pt_201" in caplog.text and "line 3" in caplog.text and "skipped 1 of 2" in caplog.text
 
 
+def test_inference_on_phantoms_says_so(bundle, cohort, trained, tmp_path, caplog):
+    infer(bundle, Path(cohort) / "validation-pats" / "pt_201", trained, tmp_path / "out")
+    assert "PHANTOM DATA" in caplog.text
+
+
 def command(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess:
     root = str(Path(__file__).resolve().parents[2])
     return subprocess.run(
