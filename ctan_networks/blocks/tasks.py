@@ -10,10 +10,9 @@ from torch import nn
 
 from ctan_networks.errors import ConfigError
 
-__all__ = ["DENSE_KINDS", "KINDS", "check_tasks"]
+__all__ = ["KINDS", "check_tasks"]
 
-DENSE_KINDS = ("segmentation", "regression")
-KINDS = (*DENSE_KINDS, "classification")
+KINDS = ("segmentation", "regression", "classification")
 
 
 def check_tasks(tasks: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:

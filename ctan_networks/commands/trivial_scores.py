@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import numpy as np
 import torch
+from monai.data import MetaTensor
+from monai.transforms import Compose, EnsureChannelFirstd, LoadImaged
 
 from ctan_networks.data import openkbp_list
 from ctan_networks.data.openkbp import GRID, STRUCTURES, read_sparse_csv
@@ -19,9 +21,8 @@ __all__ = ["trivial_scores"]
 def trivial_scores(dataset_dir: str, train_split: str = "train", split: str = "validation") -> dict[str, float]:
     """Dose score and DVH score (Gy) on OpenKBP of no dose at all and of the voxel-wise mean of the training doses.
 
-    The mean of a voxel is over the training patients in whom dose is possible there.
-
-    The dose score of the mean is ``trivial_dose_score`` in the bundle's recipes.
+    The mean of a voxel is over the training patients in whom dose is possible there. Its dose score is
+    ``trivial_dose_score`` in the bundle's recipes.
 
     Args:
         dataset_dir: OpenKBP's ``provided-data`` folder.
@@ -37,23 +38,23 @@ def trivial_scores(dataset_dir: str, train_split: str = "train", split: str = "v
         total += read_sparse_csv(item["dose"], values=True).reshape(GRID)
         count += read_sparse_csv(item["mask"], values=False).reshape(GRID)
     predictions = {"zero": np.zeros(GRID), "mean_training_dose": total / np.maximum(count, 1)}
-    scores = {name: (DoseScore(), DVHScore(STRUCTURES)) for name in predictions}
-    reader = OpenKBPReader()
-    unpack = UnpackStructuresd("structures", {s: "empty" if s.startswith("PTV") else "unknown" for s in STRUCTURES})
+    keys = {"dose_key": "dose", "mask_key": "mask"}
+    scores = {
+        name: (DoseScore(**keys), DVHScore(STRUCTURES, structures_key="segmentation", **keys)) for name in predictions
+    }
+    load = Compose(
+        [
+            LoadImaged(["dose", "mask", "segmentation"], reader=OpenKBPReader(), image_only=True),  # type: ignore[arg-type]
+            EnsureChannelFirstd(["dose", "mask", "segmentation"]),
+            UnpackStructuresd("segmentation", dict.fromkeys(STRUCTURES, "unknown")),
+        ]
+    )
     for item in openkbp_list(dataset_dir, split):
-        dose, meta = reader.get_data(reader.read(item["dose"]))
-        mask, _ = reader.get_data(reader.read(item["mask"]))
-        bits, present = reader.get_data(reader.read(item["segmentation"]))
-        structures = unpack({"structures": torch.from_numpy(bits)[None]})["structures"]
-        unknown = [k for k, there in enumerate(present["present"]) if not there]
-        structures[unknown] = torch.nan
-        spacing = np.abs(meta["affine"][:3, :3]).sum(0)
-        reference = {"mask": [torch.from_numpy(mask)[None]]}
+        case = load(item)
         for name, array in predictions.items():
-            predicted = [torch.from_numpy(array)[None]]
-            labels = [torch.from_numpy(dose)[None].double()]
-            scores[name][0](predicted, labels, **reference)
-            scores[name][1](predicted, labels, structures=[structures], spacing=[spacing], **reference)
+            predicted = MetaTensor(torch.from_numpy(array)[None], affine=case["dose"].affine)
+            for metric in scores[name]:
+                metric([predicted], [case])
     return {
         f"{name}_{kind}": round(float(metric.aggregate()), 2)
         for name, pair in scores.items()

@@ -4,7 +4,6 @@
 from ctan_networks.transforms.body import BodyMaskd, body_mask
 from ctan_networks.transforms.cache_boundary import CacheBoundary
 from ctan_networks.transforms.labels import CompleteLabelsd
-from ctan_networks.transforms.load import LoadCased
 from ctan_networks.transforms.outputs import DoseInGrayd, SameGridd, SplitOutputsd
 from ctan_networks.transforms.save import SaveCased, SaveSubmissiond
 from ctan_networks.transforms.structures import LabelMapd, RandMirrorPatientd, UnpackStructuresd
@@ -15,7 +14,6 @@ __all__ = [
     "CompleteLabelsd",
     "DoseInGrayd",
     "LabelMapd",
-    "LoadCased",
     "RandMirrorPatientd",
     "SameGridd",
     "SaveCased",
