@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import logging
 import os
 import sys
@@ -15,7 +16,15 @@ from typing import Any
 
 from ctan_networks.errors import ConfigError, CTANError
 
-__all__ = ["bundle_root", "choose_recipe", "explain_errors", "for_tasks", "pick_weights", "warn_of_phantoms"]
+__all__ = [
+    "bundle_root",
+    "choose_recipe",
+    "explain_errors",
+    "for_tasks",
+    "pick_weights",
+    "trained_with",
+    "warn_of_phantoms",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -99,6 +108,23 @@ def pick_weights(*candidates: str | os.PathLike) -> str:
     raise ConfigError(
         f"no weights: looked for {' and '.join(str(c) for c in candidates)}. Train first, or give --checkpoint FILE."
     )
+
+
+def trained_with(checkpoint: str | os.PathLike, setting: str, default: Any) -> Any:
+    """A setting that weights were trained with, so that they see at inference what they saw in training.
+
+    It stands in ``model.json`` beside the weights, which :py:class:`ctan_networks.handlers.TrainingCheckpoint` writes.
+
+    Args:
+        checkpoint: the weights.
+        setting: its name among the run's ``details``.
+        default: what to take when there is no such file or no such entry, as with the weights in ``models/``.
+
+    """
+    try:
+        return json.loads(Path(checkpoint).with_suffix(".json").read_text(encoding="utf-8")).get(setting, default)
+    except (OSError, ValueError):
+        return default
 
 
 def for_tasks(settings: Mapping[str, Any], tasks: Iterable[str]) -> dict[str, Any]:

@@ -3,17 +3,32 @@
 
 from ctan_networks.data.cached_dataset import CachedDataset
 from ctan_networks.data.case_reader import CaseReader
+from ctan_networks.data.class_weights import class_weights
 from ctan_networks.data.epoch_sampler import EpochSampler
+from ctan_networks.data.ham10000 import ham10000_list, inspect_photos, photo_list
 from ctan_networks.data.openkbp_list import inference_list, openkbp_list
 from ctan_networks.data.openkbp_reader import OpenKBPReader
+from ctan_networks.data.photo_reader import PhotoReader
 from ctan_networks.data.readable_cases import ReadableCases
+from ctan_networks.data.splits import labelled, split_cases
+from ctan_networks.data.stoic import stoic_list
+from ctan_networks.data.volume_list import volume_list
 
 __all__ = [
     "CachedDataset",
     "CaseReader",
     "EpochSampler",
     "OpenKBPReader",
+    "PhotoReader",
     "ReadableCases",
+    "class_weights",
+    "ham10000_list",
     "inference_list",
+    "inspect_photos",
+    "labelled",
     "openkbp_list",
+    "photo_list",
+    "split_cases",
+    "stoic_list",
+    "volume_list",
 ]

@@ -17,7 +17,7 @@ class CompleteLabelsd(Transform):
     """Fill in what a case has no label for.
 
     A dense task without a label gets NaN, a classification task -1: unknown, so that neither loss nor metric counts
-    it. A case without a possible-dose mask gets the body.
+    it; a class number becomes a tensor. A case without a possible-dose mask gets the body.
 
     Args:
         tasks: the network's task list.
@@ -43,11 +43,9 @@ class CompleteLabelsd(Transform):
         d = dict(data)
         grid = d[self.like]
         for task, spec in self.tasks.items():
-            if task in d:
-                continue
             if spec["kind"] == "classification":
-                d[task] = torch.tensor(-1)
-            else:
+                d[task] = torch.as_tensor(d.get(task, -1), dtype=torch.int64)
+            elif task not in d:
                 unknown = torch.full((spec["out_channels"], *grid.shape[1:]), torch.nan)
                 d[task] = MetaTensor(unknown, meta=dict(grid.meta)) if isinstance(grid, MetaTensor) else unknown
         if self.mask_key not in d and self.body_key in d:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Write a case's results: NIfTI for every viewer, sparse CSV for the OpenKBP challenge."""
+"""Write a case's results: NIfTI for every viewer, PNG for photographs, sparse CSV for the OpenKBP challenge."""
 
 from __future__ import annotations
 
@@ -15,11 +15,13 @@ import torch
 from monai.config import KeysCollection
 from monai.data import NibabelWriter
 from monai.transforms import MapTransform
+from PIL import Image
 
 from ctan_networks.data.openkbp import GRID, write_sparse_csv
+from ctan_networks.errors import DataError
 from ctan_networks.utils import atomic_path
 
-__all__ = ["SaveCased", "SaveSubmissiond"]
+__all__ = ["SaveCased", "SaveMaskd", "SaveSubmissiond"]
 
 logger = logging.getLogger(__name__)
 
@@ -69,6 +71,38 @@ class SaveCased(MapTransform):
             with atomic_path(target) as path:
                 writer.write(path)
         logger.info("case %s: written to %s", name, self.output_dir / name)
+        return d
+
+
+class SaveMaskd(MapTransform):
+    """Write the mask of a photograph as ``<output_dir>/<case>_<postfix>.png``, one grey channel of 0 and 255.
+
+    Args:
+        keys: 0/1 mask ``[1, x, y]``, axes as MONAI's PIL reader gives them.
+        output_dir: folder of the results.
+        postfix: end of the file's name.
+        allow_missing_keys: go on when a key is not there.
+
+    Raises:
+        DataError: when a mask has more than one channel.
+
+    """
+
+    def __init__(
+        self, keys: KeysCollection, output_dir: str | os.PathLike, postfix: str, allow_missing_keys: bool = False
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.output_dir = Path(output_dir)
+        self.postfix = postfix
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        d = dict(data)
+        for key in self.key_iterator(d):
+            mask = np.asarray(torch.as_tensor(d[key]).cpu())
+            if mask.ndim != 3 or len(mask) != 1:
+                raise DataError(f"case {d.get('case', '?')}: a PNG holds one mask [1, x, y], not {list(mask.shape)}.")
+            with atomic_path(self.output_dir / f"{case_name(d)}_{self.postfix}.png") as path:
+                Image.fromarray(((mask[0].T > 0) * 255).astype(np.uint8)).save(path)
         return d
 
 

@@ -1,0 +1,40 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Weights of classes by how rare they are."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ctan_networks.errors import ConfigError, DataError
+
+__all__ = ["class_weights"]
+
+
+def class_weights(items: Sequence[Mapping[str, Any]], task: str, classes: int, balance: float = 1.0) -> list[float]:
+    """Weight of each class for a cross entropy: ``(1 / share of the class) ** balance``, with a mean of 1 over the cases.
+
+    Args:
+        items: the training cases; those without the label do not count.
+        task: key of the label, a class number from 0.
+        classes: how many there are. One that no case has gets the weight of the rarest.
+        balance: 0: all alike; 1: every class as important as every other; between: a compromise.
+
+    Raises:
+        DataError: when no case is labelled, or a label is not a class number.
+        ConfigError: when balance is negative.
+
+    """
+    if balance < 0:
+        raise ConfigError(f"balance must be at least 0, got {balance}.")
+    counts = Counter(item[task] for item in items if task in item)
+    if not counts:
+        raise DataError(f"no training case has a label for {task}.")
+    strangers = [label for label in counts if label not in range(classes)]
+    if strangers:
+        raise DataError(f"labels for {task} must be 0 to {classes - 1}, found {strangers}.")
+    total, rarest = sum(counts.values()), min(counts.values())
+    raw = [(total / counts.get(k, rarest)) ** balance for k in range(classes)]
+    mean = sum(raw[k] * count for k, count in counts.items()) / total
+    return [weight / mean for weight in raw]

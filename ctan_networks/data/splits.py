@@ -1,0 +1,228 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Training, validation and test parts: by group, stratified, seeded, and written down."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from sklearn.model_selection import train_test_split
+
+from ctan_networks.errors import ConfigError, DataError
+from ctan_networks.utils import atomic_path
+
+__all__ = ["labelled", "split_cases", "split_groups"]
+
+logger = logging.getLogger(__name__)
+
+UNUSABLE = "unusable"
+COLUMNS = ["case", "group", "stratum", "part", "reason"]
+# Strata with fewer groups than parts cannot be in every part.
+RARE = "rare"
+LISTED = 20
+
+Item = dict[str, Any]
+
+
+def split_cases(
+    items: Sequence[Item],
+    split_file: str | os.PathLike,
+    fractions: Mapping[str, float],
+    stratify_by: Sequence[str],
+    labels: Sequence[str] = (),
+    seed: int = 0,
+    inspect: Callable[[Sequence[Item]], list[Item]] | None = None,
+) -> dict[str, list[Item]]:
+    """Divide cases into parts, or read how they were divided before.
+
+    When ``split_file`` is there it alone decides: later runs and evaluations work on the same parts. Otherwise the
+    parts are drawn and the file is written, one row a case: case, group, stratum, part, reason. A case that cannot be
+    used is in the part "unusable", with the reason.
+
+    Args:
+        items: the cases. Each has "case", and may have "group" (what stays in one part: a lesion, a patient; default:
+            the case), labels, and "unusable": the reason why it is left out.
+        split_file: the CSV.
+        fractions: part to its share of the groups; they sum to 1.
+        stratify_by: keys of labels; groups are stratified by their combination, an absent label counting as a value.
+        labels: keys of labels that are counted in the log.
+        seed: seed of the draw.
+        inspect: called with the usable items before the parts are drawn, and only then; gives them back with "group"
+            or "unusable" changed. For what takes long, such as decoding every image.
+
+    Returns:
+        Part to its items, in the order of ``items``, with "group" filled in; the part "unusable" too.
+
+    Raises:
+        DataError: when no case can be used, two cases have one name, or the file does not know a case.
+        ConfigError: when the fractions do not sum to 1.
+
+    """
+    file = Path(split_file)
+    twice = [case for case, count in Counter(item["case"] for item in items).items() if count > 1]
+    if twice:
+        raise DataError(f"{len(twice)} cases are listed twice: {_some(twice)}. Rename or remove one of each.")
+    if file.is_file():
+        parts = _read(items, file, fractions)
+    else:
+        parts = _draw(items, file, fractions, stratify_by, seed, inspect)
+    for part, members in parts.items():
+        if part == UNUSABLE:
+            if members:
+                logger.warning(
+                    "%d cases are left out (reasons in %s): %s",
+                    len(members),
+                    file,
+                    _some([f"{m['case']} ({m[UNUSABLE]})" for m in members]),
+                )
+            continue
+        counts = ", ".join(f"{sum(key in m for m in members)} with {key}" for key in labels)
+        groups = len({m["group"] for m in members})
+        logger.info("part %r: %d cases of %d groups%s", part, len(members), groups, f" ({counts})" if counts else "")
+    return parts
+
+
+def labelled(items: Sequence[Item], tasks: Iterable[str]) -> list[Item]:
+    """The items that have a label of at least one of the tasks; how many have none is logged.
+
+    Raises:
+        DataError: when none has.
+
+    """
+    tasks = list(tasks)
+    chosen = [item for item in items if any(task in item for task in tasks)]
+    if not chosen:
+        raise DataError(f"none of {len(items)} cases has a label for {' or '.join(tasks)}.")
+    if len(chosen) < len(items):
+        logger.info("%d of %d cases have no label for %s.", len(items) - len(chosen), len(items), " or ".join(tasks))
+    return chosen
+
+
+def split_groups(strata: Mapping[str, str], fractions: Mapping[str, float], seed: int = 0) -> dict[str, str]:
+    """Draw a part for each group, with the same mixture of strata in each part as nearly as whole groups allow.
+
+    Args:
+        strata: group to stratum.
+        fractions: part to its share; they sum to 1.
+        seed: seed of the draw.
+
+    Returns:
+        Group to part. Strata with fewer groups than there are parts are drawn together.
+
+    Raises:
+        ConfigError: when the fractions do not sum to 1.
+
+    """
+    if abs(sum(fractions.values()) - 1) > 1e-6 or min(fractions.values()) < 0:
+        raise ConfigError(f"fractions must be at least 0 and sum to 1, got {dict(fractions)}.")
+    shares = {part: share for part, share in fractions.items() if share > 0}
+    # The order of the list must not matter.
+    groups = sorted(strata)
+    counts = Counter(strata.values())
+    labels = [strata[g] if counts[strata[g]] >= len(shares) else RARE for g in groups]
+    drawn: dict[str, str] = {}
+    rest = 1.0
+    for part, share in list(shares.items())[:-1]:
+        count = round(len(groups) * share / rest)
+        chosen, others = _take(groups, labels, count, seed)
+        drawn.update(dict.fromkeys((groups[k] for k in chosen), part))
+        groups, labels = [groups[k] for k in others], [labels[k] for k in others]
+        rest -= share
+    last = list(shares)[-1]
+    drawn.update(dict.fromkeys(groups, last))
+    return drawn
+
+
+def _take(groups: list[str], labels: list[str], count: int, seed: int) -> tuple[list[int], list[int]]:
+    if count in (0, len(groups)):
+        everything = list(range(len(groups)))
+        return (everything, []) if count else ([], everything)
+    counts = Counter(labels)
+    # scikit-learn wants two of each stratum, and a place for each on both sides.
+    small = min(count, len(groups) - count) < len(counts)
+    common = counts.most_common(1)[0][0]
+    stratify = None if small else [common if counts[x] < 2 else x for x in labels]
+    chosen, others = train_test_split(range(len(groups)), train_size=count, stratify=stratify, random_state=seed)
+    return sorted(chosen), sorted(others)
+
+
+def _draw(
+    items: Sequence[Item],
+    file: Path,
+    fractions: Mapping[str, float],
+    stratify_by: Sequence[str],
+    seed: int,
+    inspect: Callable[[Sequence[Item]], list[Item]] | None,
+) -> dict[str, list[Item]]:
+    usable = [{"group": item["case"], **item} for item in items if UNUSABLE not in item]
+    if inspect is not None and usable:
+        usable = inspect(usable)
+    left_out = [item for item in [*items, *usable] if UNUSABLE in item]
+    usable = [item for item in usable if UNUSABLE not in item]
+    if not usable:
+        reasons = _some([f"{i['case']} ({i[UNUSABLE]})" for i in left_out], 5)
+        raise DataError(f"none of {len(items)} cases can be used: {reasons}.")
+    strata: dict[str, str] = {}
+    for item in usable:
+        own = "/".join(_value(item.get(key)) for key in stratify_by)
+        # A group with different labels (a lesion of which one image has no diagnosis) counts as what it is known as.
+        strata[item["group"]] = min(strata.get(item["group"], own), own)
+    drawn = split_groups(strata, fractions, seed)
+    rows = [
+        {"case": i["case"], "group": i["group"], "stratum": strata[i["group"]], "part": drawn[i["group"]], "reason": ""}
+        for i in usable
+    ]
+    rows += [{"case": i["case"], "group": "", "stratum": "", "part": UNUSABLE, "reason": i[UNUSABLE]} for i in left_out]
+    with atomic_path(file) as temporary:
+        pd.DataFrame(rows, columns=COLUMNS).sort_values("case").to_csv(temporary, index=False)
+    logger.info("parts of %d cases written to %s", len(rows), file)
+    parts: dict[str, list[Item]] = {part: [] for part in fractions}
+    for item in usable:
+        parts[drawn[item["group"]]].append(item)
+    return parts | {UNUSABLE: left_out}
+
+
+def _read(items: Sequence[Item], file: Path, fractions: Mapping[str, float]) -> dict[str, list[Item]]:
+    try:
+        table = pd.read_csv(file, dtype=str, keep_default_na=False).set_index("case")[COLUMNS[1:]]
+    except (KeyError, ValueError) as error:
+        raise DataError(
+            f"{file} is no list of parts ({error}): it must have the columns {', '.join(COLUMNS)}."
+        ) from error
+    rows = table.to_dict("index")
+    strangers = [item["case"] for item in items if item["case"] not in rows]
+    if strangers:
+        raise DataError(
+            f"{len(strangers)} of {len(items)} cases are not in {file}: {_some(strangers)}. It was made for other data:"
+            " give another split_file (or output_dir), or delete it to have the parts drawn anew."
+        )
+    missing = sorted(set(rows) - {item["case"] for item in items})
+    if missing:
+        logger.warning("%d cases of %s are not in the data: %s", len(missing), file, _some(missing))
+    parts: dict[str, list[Item]] = {part: [] for part in (*fractions, UNUSABLE)}
+    for item in items:
+        row = rows[str(item["case"])]
+        kept = item | {"group": row["group"]}
+        if row["part"] == UNUSABLE:
+            kept[UNUSABLE] = row["reason"]
+        elif UNUSABLE in item:
+            # It was usable when the parts were drawn.
+            row = row | {"part": UNUSABLE}
+        parts.setdefault(str(row["part"]), []).append(kept)
+    logger.info("parts of %d cases as in %s", len(items), file)
+    return parts
+
+
+def _value(label: Any) -> str:
+    """A label as a stratum: its class, or only whether it is known (a mask)."""
+    return "unknown" if label is None else str(label) if isinstance(label, int) else "known"
+
+
+def _some(names: Sequence[str], count: int = LISTED) -> str:
+    more = len(names) - count
+    return ", ".join(map(str, names[:count])) + (f" and {more} more" if more > 0 else "")
