@@ -14,7 +14,10 @@ from monai.config import PathLike
 from monai.data import ImageReader, ITKReader, NibabelReader, PydicomReader
 from monai.utils import OptionalImportError
 from pydicom.errors import InvalidDicomError
+from pydicom.pixels import get_decoder
+from pydicom.uid import UID, CTImageStorage, EnhancedCTImageStorage
 
+from ctan_networks.data.metaimage import check_metaimage
 from ctan_networks.data.openkbp import STRUCTURES
 from ctan_networks.data.openkbp_reader import OpenKBPReader
 from ctan_networks.errors import CTANError, DataError
@@ -23,12 +26,17 @@ __all__ = ["CaseReader", "ct_slices"]
 
 # Slices of one series may differ by the rounding of their positions, not by a part of a slice.
 GAP_TOLERANCE_MM = 0.1
+CT_IMAGES = (CTImageStorage, EnhancedCTImageStorage)
 
 
-def ct_slices(folder: str | os.PathLike) -> Iterator[tuple[Path, pydicom.Dataset]]:
+def ct_slices(folder: str | os.PathLike, damaged: list[Path] | None = None) -> Iterator[tuple[Path, pydicom.Dataset]]:
     """Headers of the DICOM CT images in a folder, by content, whatever the files are called.
 
     Other DICOM objects (structures, plans, doses), other files and sub-folders are passed over.
+
+    Args:
+        folder: the folder.
+        damaged: list to which files are added that may be CT images, but are cut short or damaged in the header.
 
     Yields:
         Path and data set without pixels, in the order of the file names.
@@ -39,10 +47,17 @@ def ct_slices(folder: str | os.PathLike) -> Iterator[tuple[Path, pydicom.Dataset
             continue
         try:
             header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=["Modality", "SeriesInstanceUID"])
-        except (InvalidDicomError, EOFError):
+            modality, series = header.get("Modality"), header.get("SeriesInstanceUID")
+            kind = UID(str(header.file_meta.get("MediaStorageSOPClassUID", "")))
+        except InvalidDicomError:
             continue
-        if header.get("Modality") == "CT":
+        except Exception:  # noqa: BLE001  pydicom raises whatever the place of the cut leads to
+            modality, series, kind = None, None, UID("")
+        if modality == "CT" and series:
             yield file, header
+        # A file without modality may be a cut CT image, but not where it says that it is a DICOMDIR or the like.
+        elif damaged is not None and not (modality and series) and (kind in CT_IMAGES or kind.type != "SOP Class"):
+            damaged.append(file)
 
 
 class CaseReader(ImageReader):
@@ -53,8 +68,9 @@ class CaseReader(ImageReader):
     ===================================  ==========================================================================
     ``.csv``, OpenKBP patient folder     :py:class:`ctan_networks.data.OpenKBPReader`
     ``.nii``, ``.nii.gz``                :py:class:`monai.data.NibabelReader`
-    folder with DICOM CT slices          :py:class:`monai.data.PydicomReader`, with the slices ordered by position
-    any other file                       :py:class:`monai.data.ITKReader`, if itk is installed
+    folder with DICOM CT slices          :py:class:`monai.data.PydicomReader`, with the slices ordered by position;
+                                         compressed ones with pydicom's plugins (extra ``dicom``)
+    any other file, such as ``.mha``     :py:class:`monai.data.ITKReader`, if itk is installed (extra ``itk``)
     ===================================  ==========================================================================
 
     Reading is left to ``get_data``, so that its errors reach the user through ``LoadImage``; see
@@ -94,7 +110,11 @@ class CaseReader(ImageReader):
                 return _read_series(path)
             if path.name.lower().endswith((".nii", ".nii.gz")):
                 return _read_with(NibabelReader(squeeze_non_spatial_dims=True), path)
-            return _read_with(_itk_reader(path), path)
+            reader = _itk_reader(path)
+            if path.suffix.lower() in (".mha", ".mhd"):
+                # Where compressed data is cut short or damaged, ITK gives what was in memory.
+                check_metaimage(path, decompress=True)
+            return _read_with(reader, path)
         except CTANError:
             raise
         except Exception as error:
@@ -116,14 +136,15 @@ def _itk_reader(path: Path) -> ImageReader:
         return ITKReader()
     except OptionalImportError:
         raise DataError(
-            f"{path}: to read {''.join(path.suffixes[-2:]) or 'this kind of file'}, install ITK (pip install itk-io),"
-            " or give NIfTI, a folder of DICOM CT slices or OpenKBP CSV."
+            f"{path}: to read {''.join(path.suffixes[-2:]) or 'this kind of file'}, install ITK (pip install"
+            ' "ctan-networks[itk]"), or give NIfTI, a folder of DICOM CT slices or OpenKBP CSV.'
         ) from None
 
 
 def _read_series(folder: Path) -> tuple[np.ndarray, dict[str, Any]]:
     files = _files_of_one_series(folder)
     slices = [pydicom.dcmread(file) for file in files]
+    _require_pixels(files, slices)
     order = _order_by_position(folder, slices)
     reader = PydicomReader()
     # PydicomReader sorts by InstanceNumber, which need not follow the position.
@@ -135,10 +156,41 @@ def _read_series(folder: Path) -> tuple[np.ndarray, dict[str, Any]]:
     return array, meta | {"filename_or_obj": str(folder)}
 
 
+def _require_pixels(files: Sequence[Path], slices: Sequence[pydicom.Dataset]) -> None:
+    """Refuse a slice that is cut short, and a compression for which the decoder is missing."""
+    _refuse_damaged([file for file, data in zip(files, slices, strict=True) if "PixelData" not in data])
+    for syntax in {UID(data.file_meta.TransferSyntaxUID): None for data in slices}:
+        if not syntax.is_compressed:
+            continue
+        try:
+            available = get_decoder(syntax).is_available
+        except NotImplementedError:
+            raise DataError(
+                f"{files[0].parent}: the compression {syntax.name!r} cannot be read. Export the series uncompressed."
+            ) from None
+        if not available:
+            raise DataError(
+                f"{files[0].parent}: the slices are compressed ({syntax.name}), and no decoder for that is installed."
+                ' Install one (pip install "ctan-networks[dicom]"), or export the series uncompressed.'
+            )
+
+
+def _refuse_damaged(files: Sequence[Path]) -> None:
+    if files:
+        more = f" and {len(files) - 1} more" if len(files) > 1 else ""
+        raise DataError(
+            f"{files[0]}{more}: cut short or damaged. Get the files again; what is no CT slice, take out of the folder."
+        )
+
+
 def _files_of_one_series(folder: Path) -> list[Path]:
     series: dict[str, list[Path]] = {}
-    for file, header in ct_slices(folder):
-        series.setdefault(str(header.get("SeriesInstanceUID")), []).append(file)
+    damaged: list[Path] = []
+    for file, header in ct_slices(folder, damaged):
+        series.setdefault(str(header.SeriesInstanceUID), []).append(file)
+    suffixes = {file.suffix for files in series.values() for file in files}
+    damaged += [f for f in sorted(folder.iterdir()) if f.suffix in suffixes and f.is_file() and not f.stat().st_size]
+    _refuse_damaged(damaged)
     if not series:
         raise DataError(
             f"{folder} holds neither an OpenKBP patient (ct.csv) nor DICOM CT slices. Give a folder that holds"

@@ -6,8 +6,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sized
 from typing import Any
 
+import torch
 import torch.distributed as dist
 from torch.utils.data import DistributedSampler
+
+from ctan_networks.errors import ConfigError
 
 __all__ = ["EpochSampler"]
 
@@ -17,14 +20,22 @@ class EpochSampler(DistributedSampler):
 
     A distributed sampler also in a single process: MONAI's trainer then calls ``set_epoch`` at the start of each epoch.
 
+    With ``length`` an epoch is a stretch of that many cases of one endless sequence of passes through the data, so that
+    runs on data sets of different sizes (a task of which fewer cases are labelled) take the same number of steps. What
+    is yielded is then ``(pass, index)``: the draws of a case are new in each pass, however long an epoch is.
+
     Args:
         dataset: the data set.
         shuffle: shuffle anew in each epoch.
         seed: seed of the order.
+        length: cases an epoch, of all processes together; None: those of the data set.
+
+    Raises:
+        ConfigError: when length is less than the number of processes.
 
     """
 
-    def __init__(self, dataset: Sized, shuffle: bool = True, seed: int = 0) -> None:
+    def __init__(self, dataset: Sized, shuffle: bool = True, seed: int = 0, length: int | None = None) -> None:
         running = dist.is_available() and dist.is_initialized()
         super().__init__(
             dataset,  # type: ignore[arg-type]  # only its length is used
@@ -33,6 +44,26 @@ class EpochSampler(DistributedSampler):
             shuffle=shuffle,
             seed=seed,
         )
+        if length is not None and length < self.num_replicas:
+            raise ConfigError(f"an epoch must have at least one case a process, got {length} of {self.num_replicas}.")
+        self.cases = len(dataset)
+        self.length = length
+        self._turn = -1
+        self._order: list[int] = []
+        if length is not None:
+            self.num_samples = length // self.num_replicas
 
     def __iter__(self) -> Iterator[Any]:
-        return ((self.epoch, index) for index in super().__iter__())
+        if self.length is None:
+            return ((self.epoch, index) for index in super().__iter__())
+        first = self.epoch * self.num_samples * self.num_replicas + self.rank
+        return (self._at(first + step * self.num_replicas) for step in range(self.num_samples))
+
+    def _at(self, position: int) -> tuple[int, int]:
+        turn, place = divmod(position, self.cases)
+        if not self.shuffle:
+            return turn, place
+        if self._turn != turn:
+            generator = torch.Generator().manual_seed(self.seed + turn)
+            self._turn, self._order = turn, torch.randperm(self.cases, generator=generator).tolist()
+        return turn, self._order[place]

@@ -3,22 +3,18 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from ctan_networks.data.case_reader import ct_slices
 from ctan_networks.data.openkbp import STRUCTURES
+from ctan_networks.data.volume_list import as_volume, cases_inside, existing_path, refuse_same_names, visible
 from ctan_networks.errors import DataError
 
 __all__ = ["inference_list", "openkbp_list"]
 
-logger = logging.getLogger(__name__)
-
 SPLITS = ("train-pats", "validation-pats", "test-pats")
-VOLUMES = (".nii", ".nii.gz", ".mha", ".mhd", ".nrrd")
 LAYOUT = "provided-data/train-pats/pt_1/ct.csv, dose.csv, ... and likewise validation-pats, test-pats"
 
 
@@ -62,7 +58,7 @@ def openkbp_list(
                 f" {structures[0]}.csv. Add them, or take the case out of the folder."
             )
         if predictions is not None:
-            item["predicted_dose"] = str(_prediction(_existing(predictions, "of predictions"), patient.name))
+            item["predicted_dose"] = str(_prediction(existing_path(predictions, "of predictions"), patient.name))
         items.append(item)
     return items
 
@@ -88,40 +84,26 @@ def inference_list(dataset_dir: str | os.PathLike, split: str | None = None) -> 
         DataError: when nothing to predict on is there, or when two cases have the same name.
 
     """
-    path = _existing(dataset_dir, "to predict on")
+    path = existing_path(dataset_dir, "to predict on")
     root = path / "provided-data" if (path / "provided-data").is_dir() else path
     if split is not None:
-        items = _cases_inside(_split_folder(root, split))
+        items = cases_inside(_split_folder(root, split), _as_case)
     elif any((root / name).is_dir() for name in SPLITS):
-        items = [item for name in SPLITS if (root / name).is_dir() for item in _cases_inside(root / name)]
+        items = [item for name in SPLITS if (root / name).is_dir() for item in cases_inside(root / name, _as_case)]
     else:
-        items = _as_case(path) or (_cases_inside(path) if path.is_dir() else [])
+        items = _as_case(path) or (cases_inside(path, _as_case) if path.is_dir() else [])
     if not items:
         raise DataError(
             f"{path} holds nothing to predict on. Give an OpenKBP folder ({LAYOUT}), a NIfTI file, a folder with the"
             " slices of one DICOM CT series, or a folder of such patients, files or series."
         )
-    first: dict[str, str] = {}
-    for item in items:
-        if item["case"] in first:
-            raise DataError(
-                f"two cases are called {item['case']}: {first[item['case']]} and {item['image']}. Rename one, or give"
-                " the split or a single folder: results are filed under the name."
-            )
-        first[item["case"]] = item["image"]
+    refuse_same_names(items, "Rename one, or give the split or a single folder")
     return items
-
-
-def _existing(folder: str | os.PathLike, what: str) -> Path:
-    path = Path(os.path.abspath(Path(folder).expanduser()))
-    if not path.exists():
-        raise DataError(f"the folder {what} is not there: {path} (given: {os.fspath(folder)!r}). Check the path.")
-    return path
 
 
 def _openkbp_root(dataset_dir: str | os.PathLike) -> Path:
     try:
-        path = _existing(dataset_dir, "of the data set")
+        path = existing_path(dataset_dir, "of the data set")
     except DataError as error:
         raise DataError(f"{error} It must hold {LAYOUT}.") from None
     return path / "provided-data" if (path / "provided-data").is_dir() else path
@@ -140,7 +122,7 @@ def _split_folder(root: Path, split: str) -> Path:
 
 
 def _patients(folder: Path) -> list[Path]:
-    patients = [p for p in _visible(folder) if p.is_dir()]
+    patients = [p for p in visible(folder) if p.is_dir()]
     if not patients:
         raise DataError(f"{folder} holds no patient. The layout must be {LAYOUT}.")
     for patient in patients:
@@ -164,33 +146,12 @@ def _prediction(folder: Path, case: str) -> Path:
     return file
 
 
-def _visible(folder: Path) -> list[Path]:
-    """Entries of a folder in natural order (pt_2 before pt_10), without hidden ones."""
-    entries = [p for p in folder.iterdir() if not p.name.startswith(".")]
-    return sorted(entries, key=lambda p: [int(t) if t.isdigit() else t for t in re.split(r"([0-9]+)", p.name)])
-
-
 def _as_case(path: Path) -> list[dict[str, str]]:
     """The path itself as a case, or an empty list when it is none."""
-    if path.is_file():
-        if path.name == "ct.csv":
-            return [{"case": path.parent.name, "image": str(path)}]
-        suffix = next((s for s in VOLUMES if path.name.lower().endswith(s)), None)
-        return [{"case": path.name[: -len(suffix)], "image": str(path)}] if suffix else []
+    if path.name == "ct.csv" and path.is_file():
+        return [{"case": path.parent.name, "image": str(path)}]
     if (path / "ct.csv").is_file():
         return [{"case": path.name, "image": str(path / "ct.csv")}]
-    if any(path.glob("*.csv")) and re.fullmatch(r"pt_\d+", path.name):
+    if path.is_dir() and any(path.glob("*.csv")) and re.fullmatch(r"pt_\d+", path.name):
         _require_ct(path)
-    return [{"case": path.name, "image": str(path)}] if next(ct_slices(path), None) else []
-
-
-def _cases_inside(folder: Path) -> list[dict[str, str]]:
-    items, passed_over = [], []
-    for entry in _visible(folder):
-        found = _as_case(entry)
-        items.extend(found)
-        if not found:
-            passed_over.append(entry.name)
-    if items and passed_over:
-        logger.warning("%s: no CT, passed over: %s", folder, ", ".join(passed_over))
-    return items
+    return as_volume(path)

@@ -4,6 +4,7 @@
 from ctan_networks.handlers.checkpoint import TrainingCheckpoint
 from ctan_networks.handlers.evaluation_report import EvaluationReport
 from ctan_networks.handlers.gradient_clipping import GradientClipping
+from ctan_networks.handlers.probability_table import ProbabilityTable
 from ctan_networks.handlers.progress import Progress
 from ctan_networks.handlers.step_seed import StepSeed
 from ctan_networks.handlers.task_losses import TaskLosses
@@ -12,6 +13,7 @@ from ctan_networks.handlers.weight_average import WeightAverage
 __all__ = [
     "EvaluationReport",
     "GradientClipping",
+    "ProbabilityTable",
     "Progress",
     "StepSeed",
     "TaskLosses",

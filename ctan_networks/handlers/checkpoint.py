@@ -42,9 +42,11 @@ class TrainingCheckpoint:
         details: what the run is: plain values for ``model.json``. With ``phantom`` true, weights trained on patients
             are never overwritten.
         resume: go on from ``last.pt`` when it is there.
+        keep: what ``model.pt`` holds after a validation: "best", the weights with the highest key metric so far, or
+            "last", those validated last, so that the validation cases choose nothing.
 
     Raises:
-        ConfigError: when the folder holds a run of another kind.
+        ConfigError: when the folder holds a run of another kind, or ``keep`` is neither of the two.
 
     """
 
@@ -56,13 +58,17 @@ class TrainingCheckpoint:
         evaluator: Engine,
         details: Mapping[str, Any],
         resume: bool = False,
+        keep: str = "best",
     ) -> None:
+        if keep not in ("best", "last"):
+            raise ConfigError(f"keep must be 'best' or 'last', got {keep!r}.")
         self.folder = Path(output_dir)
         self.objects = dict(objects)
         self.model = model
         self.evaluator = evaluator
         self.details = dict(details)
         self.resume = resume
+        self.keep = keep
         self.best = -math.inf
         self.best_epoch = 0
         self.epoch = 0
@@ -114,11 +120,11 @@ class TrainingCheckpoint:
         )
 
     def save_best(self, evaluator: Engine) -> None:
-        """After a validation: keep the weights if the key metric is the best so far."""
+        """After a validation: keep the weights if the key metric is the best so far, or if the last are asked for."""
         name = evaluator.state.key_metric_name  # type: ignore[attr-defined]
         score = float(evaluator.state.metrics.get(name, math.nan))
         # `not <=` so that the very first score counts even when it is not a number: a run must leave weights.
-        if self.best_epoch and not score > self.best:
+        if self.keep == "best" and self.best_epoch and not score > self.best:
             return
         self.best, self.best_epoch = (score if not math.isnan(score) else -math.inf), self.epoch
         weights = {key: value.detach().cpu().contiguous() for key, value in self.model.state_dict().items()}
@@ -127,7 +133,7 @@ class TrainingCheckpoint:
         described = self.details | {"epoch": self.epoch, "metrics": metrics}
         with atomic_path(self.folder / "model.json") as path:
             path.write_text(json.dumps(described, indent=4, default=str) + "\n")
-        logger.info("best so far: %s %.4f in epoch %d, kept as %s.", name, score, self.epoch, self.folder / BEST)
+        logger.info("%s: %s %.4f in epoch %d, kept as %s.", self.keep, name, score, self.epoch, self.folder / BEST)
 
     def save_last(self, engine: Engine) -> None:
         """At the end of an epoch: keep all that a resume needs."""

@@ -23,7 +23,7 @@ from ctan_networks.data.epoch_sampler import EpochSampler
 from ctan_networks.data.fingerprint import fingerprint
 from ctan_networks.data.meta import pack_meta, unpack_meta
 from ctan_networks.data.readable_cases import ReadableCases
-from ctan_networks.errors import DataError
+from ctan_networks.errors import ConfigError, DataError
 from ctan_networks.transforms import CacheBoundary
 
 
@@ -131,6 +131,27 @@ def test_sampler_hands_on_the_epoch_to_any_number_of_workers(items, workers):
         loaded = {b["case"][0]: b["image"][0] for b in DataLoader(data, sampler=sampler, num_workers=workers)}
         for k in range(3):
             assert torch.equal(loaded[f"c{k}"], data[epoch, k]["image"])
+
+
+@pytest.mark.parametrize("length", [1, 2, 3, 7])
+def test_epochs_of_a_fixed_length_are_stretches_of_one_sequence(length):
+    """However it is cut, and on however many processes, the sequence is the same: pass after pass, each case once."""
+    whole = EpochSampler(range(3), seed=5, length=42)
+    sequence = list(whole)
+    for turn in range(14):
+        assert {index for _, index in sequence[3 * turn : 3 * turn + 3]} == {0, 1, 2}
+        assert {t for t, _ in sequence[3 * turn : 3 * turn + 3]} == {turn}
+    assert len({tuple(index for _, index in sequence[k : k + 3]) for k in range(0, 42, 3)}) > 1, "shuffled anew"
+    cut = EpochSampler(range(3), seed=5, length=length)
+    assert len(cut) == length
+    found = []
+    for epoch in range(42 // length):
+        cut.set_epoch(epoch)
+        found += list(cut)
+    assert found == sequence[: len(found)]
+    assert [i for _, i in EpochSampler(range(3), shuffle=False, length=5)] == [0, 1, 2, 0, 1]
+    with pytest.raises(ConfigError, match="at least one"):
+        EpochSampler(range(3), length=0)
 
 
 def test_a_broken_case_is_named_with_the_first_reason(items, tmp_path):

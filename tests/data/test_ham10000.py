@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -180,3 +181,15 @@ def test_images_to_predict_on(ham):
     assert photo_list(single) == [{"case": "ISIC_0000004", "image": str(single)}]
     with pytest.raises(DataError, match="no JPG or PNG"):
         photo_list(ham / "masks")
+
+
+@pytest.mark.realdata
+def test_the_published_counts(real_data):
+    """Tschandl et al. 2018: 10,015 images of 7,470 lesions; images a class as in their table 1."""
+    if not (real_data / "ham10000").is_dir():
+        pytest.skip(f"{real_data} holds no ham10000")
+    items = ham10000_list(real_data / "ham10000")
+    assert len(items) == 10015 and not any("unusable" in item for item in items)
+    assert len({item["group"] for item in items}) == 7470
+    counts = Counter(CLASSES[item["diagnosis"]] for item in items)
+    assert counts == {"nv": 6705, "mel": 1113, "bkl": 1099, "bcc": 514, "akiec": 327, "vasc": 142, "df": 115}
