@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """What MONAI's trainer and evaluator need to work on several tasks."""
 
+from ctan_networks.engines.gradient_aggregation import GradientAggregation, gradient_step
 from ctan_networks.engines.prepare_batch import PrepareMultiTaskBatch
 from ctan_networks.engines.stored_predictions import stored_predictions
 
-__all__ = ["PrepareMultiTaskBatch", "stored_predictions"]
+__all__ = ["GradientAggregation", "PrepareMultiTaskBatch", "gradient_step", "stored_predictions"]

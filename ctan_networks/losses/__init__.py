@@ -7,9 +7,10 @@ from .dice_bce import DiceBCELoss
 from .masked_cross_entropy import MaskedCrossEntropyLoss
 from .masked_l1 import MaskedL1Loss
 from .multi_task import MultiTaskLoss, parameter_groups
-from .weightings import DynamicWeightAverage, EqualWeighting, UncertaintyWeighting, make_weighting
+from .weightings import WEIGHTINGS, DynamicWeightAverage, EqualWeighting, UncertaintyWeighting, make_weighting
 
 __all__ = [
+    "WEIGHTINGS",
     "DiceBCELoss",
     "DynamicWeightAverage",
     "EqualWeighting",

@@ -108,6 +108,18 @@ class MultiTaskLoss(nn.Module):
         Raises:
             ConfigError: when a task has no prediction, label or mask, or their shapes do not fit.
         """
+        losses = self.each(pred, label)
+        total = self.weighting({task: loss for task, loss in losses.items() if self.labelled[task]})
+        for task, loss in losses.items():
+            if not self.labelled[task]:
+                total = total + loss
+        return total
+
+    def each(self, pred: Mapping[str, torch.Tensor], label: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """The unweighted loss of each task, as a scalar with its graph; arguments and errors as of a call.
+
+        For methods that combine gradients rather than losses. What a call notes, this notes too.
+        """
         losses: dict[str, torch.Tensor] = {}
         labelled: dict[str, bool] = {}
         for task, module in self.losses.items():
@@ -125,11 +137,7 @@ class MultiTaskLoss(nn.Module):
                 if labelled[task]:
                     self.loss_sums[k] += self.task_losses[task].to(self.loss_sums.device)
                     self.batches[k] += 1
-        total = self.weighting({task: loss for task, loss in losses.items() if labelled[task]})
-        for task, loss in losses.items():
-            if not labelled[task]:
-                total = total + loss
-        return total
+        return losses
 
     def _arguments(
         self, task: str, pred: Mapping[str, torch.Tensor], label: Mapping[str, torch.Tensor]

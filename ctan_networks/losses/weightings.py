@@ -17,7 +17,9 @@ from torch import nn
 
 from ctan_networks.errors import ConfigError
 
-__all__ = ["DynamicWeightAverage", "EqualWeighting", "UncertaintyWeighting", "make_weighting"]
+from .gradient_methods import GRADIENT_METHODS
+
+__all__ = ["WEIGHTINGS", "DynamicWeightAverage", "EqualWeighting", "UncertaintyWeighting", "make_weighting"]
 
 
 def _checked(tasks: Sequence[str]) -> tuple[str, ...]:
@@ -163,19 +165,24 @@ def _mean_over_ranks(gradient: torch.Tensor) -> torch.Tensor:
     return gradient / dist.get_world_size()
 
 
-_WEIGHTINGS: dict[str, type[nn.Module]] = {
+_SUMS: dict[str, type[nn.Module]] = {
     "equal": EqualWeighting,
     "dwa": DynamicWeightAverage,
     "uncertainty": UncertaintyWeighting,
 }
+WEIGHTINGS = (*_SUMS, *GRADIENT_METHODS)
 
 
 def make_weighting(name: str, tasks: Sequence[str]) -> nn.Module:
-    """The weighting called ``name``: "equal", "dwa" or "uncertainty", for ``tasks``.
+    """The weighting called ``name``, for ``tasks``.
+
+    Args:
+        name: "equal", "dwa" or "uncertainty"; or a gradient method, which weighs no losses: equal.
+        tasks: names of the tasks.
 
     Raises:
         ConfigError: when there is no such weighting.
     """
-    if name not in _WEIGHTINGS:
-        raise ConfigError(f"there is no weighting {name!r}: choose one of {', '.join(_WEIGHTINGS)}.")
-    return _WEIGHTINGS[name](tasks)
+    if name not in WEIGHTINGS:
+        raise ConfigError(f"there is no weighting {name!r}: choose one of {', '.join(WEIGHTINGS)}.")
+    return _SUMS.get(name, EqualWeighting)(tasks)

@@ -1,8 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Metrics that MONAI lacks: dose score, DVH score, Dice with unknown structures, Delta_MTL and the key metric."""
+"""Metrics that MONAI lacks: dose, DVH, Dice and classes with unknown labels, Delta_MTL, key metric, bootstrap."""
 
 from __future__ import annotations
 
+from .bootstrap import Interval, bootstrap_interval
+from .classification import (
+    ClassificationScore,
+    compute_accuracy,
+    compute_balanced_accuracy,
+    compute_ece,
+    compute_recall,
+    compute_roc_auc,
+)
 from .delta_mtl import DeltaMTL, delta_mtl
 from .dose_score import DoseScore, compute_dose_score
 from .dvh import DVHScore, compute_dvh_metrics, dose_at_volume, dvh_columns, dvh_curve, volume_at_dose
@@ -10,13 +19,21 @@ from .key_metric import KeyMetric, of_tasks, skill
 from .structure_dice import StructureDice, compute_structure_dice
 
 __all__ = [
+    "ClassificationScore",
     "DVHScore",
     "DeltaMTL",
     "DoseScore",
+    "Interval",
     "KeyMetric",
     "StructureDice",
+    "bootstrap_interval",
+    "compute_accuracy",
+    "compute_balanced_accuracy",
     "compute_dose_score",
     "compute_dvh_metrics",
+    "compute_ece",
+    "compute_recall",
+    "compute_roc_auc",
     "compute_structure_dice",
     "delta_mtl",
     "dose_at_volume",

@@ -190,6 +190,11 @@ def _draw_panel(axis: Axes, view: CaseView, plane: str, panel: str, top: float, 
         dose = view.slices[f"{plane}/{panel}"][0]
         shown = np.ma.masked_where(~(dose >= WASH_FROM * top), dose)
         axis.imshow(shown, cmap=DOSE_COLOURS, vmin=0, vmax=top, extent=extent, alpha=0.6)
+    edge_letters(axis, plane)
+
+
+def edge_letters(axis: Axes, plane: str) -> None:
+    """Say on a slice in display orientation which side of the patient each edge is."""
     left, right, up, down = tuple(EDGES[plane])
     for letter, x, y in ((left, 0.03, 0.5), (right, 0.97, 0.5), (up, 0.5, 0.95), (down, 0.5, 0.05)):
         text = axis.text(x, y, letter, transform=axis.transAxes, color="white", fontsize=8, ha="center", va="center")

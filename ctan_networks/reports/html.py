@@ -13,16 +13,14 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
 __all__ = ["flatten", "render_page"]
 
-TEMPLATE = "evaluation.html"
 
-
-def render_page(values: Mapping[str, Any]) -> str:
-    """Fill the page's template; text is escaped, so that names of cases and paths cannot become markup.
+def render_page(template: str, values: Mapping[str, Any]) -> str:
+    """Fill a template; text is escaped, so that names of cases and paths cannot become markup.
 
     Args:
-        values: what :py:class:`ctan_networks.handlers.EvaluationReport` gathers: the summary's entries (``title``,
-            ``phantom``, ``tasks``, ``cases``, ``scores``, ``dice``, ``dvh``, ``details``), ``patients``, ``figures``,
-            ``history`` (``data:`` address or None).
+        template: file in this folder; ``base.html`` is what all have in common.
+        values: what a report gathers: the entries of its summary, what it illustrates, and ``history`` (``data:``
+            address or None).
 
     Returns:
         the page; it refers to nothing outside itself.
@@ -37,7 +35,7 @@ def render_page(values: Mapping[str, Any]) -> str:
     environment.filters.update(number=_number, signed=_signed)
     written = datetime.datetime.now().astimezone().strftime("%Y-%m-%d %H:%M %Z")
     details = flatten(values["details"])
-    return environment.get_template(TEMPLATE).render({**values, "details": details, "written": written})
+    return environment.get_template(template).render({**values, "details": details, "written": written})
 
 
 def flatten(details: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:

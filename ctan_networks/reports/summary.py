@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from ctan_networks.metrics.bootstrap import Interval, bootstrap_interval
+
 __all__ = ["chosen_cases", "dice_by_structure", "dvh_by_structure", "patient_scores", "score_table", "strict"]
 
 RESAMPLES = 10_000
@@ -52,7 +54,7 @@ def score_table(rows: pd.DataFrame) -> list[dict[str, Any]]:
         title, unit, higher = SCORES[name]
         flat = group.groupby("case", sort=False)["value"].agg(["sum", "count"]).loc[own.index]
         sums, counts = (flat["sum"], flat["count"]) if name == "dvh_score" else (own, pd.Series(1, own.index))
-        low, high = _interval(sums.to_numpy(float), counts.to_numpy(float))
+        interval = _interval(sums.to_numpy(float), counts.to_numpy(float))
         worst = str(own.idxmin() if higher else own.idxmax())
         entries.append(
             {
@@ -61,8 +63,8 @@ def score_table(rows: pd.DataFrame) -> list[dict[str, Any]]:
                 "unit": unit,
                 "higher_is_better": higher,
                 "value": float(sums.sum() / counts.sum()),
-                "low": low,
-                "high": high,
+                "low": interval.low,
+                "high": interval.high,
                 "patients": int(own.size),
                 "mean": float(own.mean()),
                 "median": float(own.median()),
@@ -159,10 +161,8 @@ def _score_rows(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
     }
 
 
-def _interval(sums: np.ndarray, counts: np.ndarray) -> tuple[float, float]:
-    """Percentile bootstrap of ``sum(sums) / sum(counts)`` over patients."""
-    if sums.size < 2:
-        return math.nan, math.nan
-    drawn = np.random.default_rng(0).integers(0, sums.size, (RESAMPLES, sums.size))
-    low, high = np.percentile(sums[drawn].sum(1) / counts[drawn].sum(1), [2.5, 97.5])
-    return float(low), float(high)
+def _interval(sums: np.ndarray, counts: np.ndarray) -> Interval:
+    """Of ``sum(sums) / sum(counts)``, over patients."""
+    return bootstrap_interval(
+        lambda weights: (weights @ sums) / (weights @ counts), np.arange(sums.size), resamples=RESAMPLES
+    )
