@@ -3,19 +3,32 @@
 
 from __future__ import annotations
 
-from ctan_networks.phantoms import openkbp_cohort
+from typing import Any
+
+from ctan_networks.errors import ConfigError
+from ctan_networks.phantoms import ham10000_cohort, openkbp_cohort, stoic_cohort
 
 __all__ = ["phantoms"]
 
+COHORTS: dict[str, Any] = {"openkbp": openkbp_cohort, "ham10000": ham10000_cohort, "stoic": stoic_cohort}
 
-def phantoms(output_dir: str, train: int = 24, validation: int = 6, seed: int = 0) -> str:
-    """Write a phantom cohort in OpenKBP's on-disk format and return its ``provided-data`` folder.
+
+def phantoms(output_dir: str, dataset: str = "openkbp", seed: int = 0, **sizes: int) -> str:
+    """Write a phantom cohort in a data set's own on-disk format and return the ``dataset_dir`` of its bundle.
 
     Args:
         output_dir: folder to write to.
-        train: patients in train-pats.
-        validation: patients in validation-pats.
+        dataset: "openkbp", "ham10000" or "stoic".
         seed: the same seed gives the same bytes.
+        sizes: of the cohort: ``train``, ``validation`` (openkbp), ``lesions`` (ham10000), ``patients`` (stoic).
+
+    Raises:
+        ConfigError: when there is no such data set or size.
 
     """
-    return openkbp_cohort(output_dir, train=train, validation=validation, seed=seed)
+    if dataset not in COHORTS:
+        raise ConfigError(f"no phantoms of {dataset!r}: there are {', '.join(COHORTS)}.")
+    try:
+        return COHORTS[dataset](output_dir, seed=seed, **sizes)
+    except TypeError as error:
+        raise ConfigError(f"phantoms of {dataset}: {error}.") from error

@@ -9,17 +9,14 @@ prescribed by the nodes and the tumour's size, the dose by targets and body.
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from scipy import ndimage
 
 from ctan_networks.data.openkbp import CT_OFFSET, GRID, STRUCTURES, write_sparse_csv, write_voxel_dimensions
-from ctan_networks.errors import ConfigError, DataError
-from ctan_networks.phantoms.marker import mark_phantom, read_marker
+from ctan_networks.errors import ConfigError
+from ctan_networks.phantoms.cohort import write_cohort
 from ctan_networks.utils import derive_seed
 
 __all__ = ["openkbp_cohort"]
@@ -83,37 +80,13 @@ def openkbp_cohort(root: str | os.PathLike, train: int = 24, validation: int = 6
     details = {"data_set": "OpenKBP", "version": VERSION, "train": train, "validation": validation, "seed": seed}
     patients = [f"train-pats/pt_{k}" for k in range(1, train + 1)]
     patients += [f"validation-pats/pt_{k}" for k in range(201, 201 + validation)]
-    if _is_complete(target, details, patients):
-        return str(target)
-    if target.exists() and read_marker(target) is None:
-        raise DataError(f"{target} holds data that are no phantoms: not overwritten. Give another folder.")
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".writing-") as workplace:
-        new = Path(workplace) / "provided-data"
+
+    def write(folder: Path) -> None:
         for patient in patients:
-            _write_patient(new / patient, np.random.default_rng(derive_seed("openkbp", seed, Path(patient).name)))
-        mark_phantom(new, details)
-        _put_in_place(new, target, lambda: _is_complete(target, details, patients))
+            _write_patient(folder / patient, np.random.default_rng(derive_seed("openkbp", seed, Path(patient).name)))
+
+    write_cohort(target, details, [f"{patient}/voxel_dimensions.csv" for patient in patients], write)
     return str(target)
-
-
-def _is_complete(target: Path, details: dict[str, object], patients: list[str]) -> bool:
-    return read_marker(target) == details and all((target / p / "voxel_dimensions.csv").is_file() for p in patients)
-
-
-def _put_in_place(new: Path, target: Path, is_complete: Callable[[], bool]) -> None:
-    # Another process may have written the same cohort in the meantime, or be reading it.
-    if is_complete():
-        return
-    old = new.with_name("old")
-    try:
-        if target.exists():
-            os.replace(target, old)
-        os.replace(new, target)
-    except OSError:
-        if not is_complete():
-            raise
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def _write_patient(folder: Path, rng: np.random.Generator) -> None:

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from ctan_networks.commands import phantoms, trivial_scores
-from ctan_networks.errors import DataError
+from ctan_networks.errors import ConfigError, DataError
 
 
 @pytest.fixture(scope="module")
@@ -57,3 +57,12 @@ def test_commands_run_from_the_command_line(tmp_path):
     )
     assert done.returncode != 0
     assert done.stderr.strip().splitlines()[-1].startswith("ERROR: ") and "nowhere" in done.stderr
+
+
+def test_phantoms_of_each_data_set(tmp_path):
+    assert (Path(phantoms(str(tmp_path / "h"), dataset="ham10000", lesions=21)) / "HAM10000_metadata.csv").is_file()
+    assert (Path(phantoms(str(tmp_path / "s"), dataset="stoic", patients=4)) / "metadata" / "reference.csv").is_file()
+    with pytest.raises(ConfigError, match="openkbp, ham10000, stoic"):
+        phantoms(str(tmp_path), dataset="mnist")
+    with pytest.raises(ConfigError, match="patients"):
+        phantoms(str(tmp_path), dataset="openkbp", patients=3)
