@@ -13,7 +13,7 @@ __all__ = ["class_weights"]
 
 
 def class_weights(items: Sequence[Mapping[str, Any]], task: str, classes: int, balance: float = 1.0) -> list[float]:
-    """Weight of each class for a cross entropy: ``(1 / share of the class) ** balance``, with a mean of 1 over the cases.
+    """Weight of each class for a cross entropy: ``(1 / share of the class) ** balance``, 1 on average over the cases.
 
     Args:
         items: the training cases; those without the label do not count.

@@ -51,10 +51,10 @@ def ham10000_list(
         classes: the diagnoses, in the order of their numbers.
 
     Returns:
-        One item an image, ordered by name: "case" (the file's name without suffix), "image" (path), "group" (the lesion,
-        or the image where no lesion is known), and where known "segmentation" (path of the mask), "diagnosis" (number of
-        the class), "age", "sex", "site". What cannot be used, such as a row without image or an image without any
-        label, is an item with "case" and "unusable", the reason.
+        One item an image, ordered by name: "case" (the file's name without suffix), "image" (path), "group" (the
+        lesion, or the image where no lesion is known), and where known "segmentation" (path of the mask), "diagnosis"
+        (number of the class), "age", "sex", "site". What cannot be used, such as a row without image or an image
+        without any label, is an item with "case" and "unusable", the reason.
 
     Raises:
         DataError: when a folder is not there, holds no image, or a label file cannot be read.
@@ -100,17 +100,19 @@ def inspect_photos(items: Sequence[Item], distance: int = 40) -> list[Item]:
         distance: see :py:func:`ctan_networks.data.duplicates.near_pairs`.
 
     Returns:
-        The items; "unusable" where the image or its mask cannot be read, "group" the same for images that look the same.
+        The items; "unusable" where image or mask cannot be read, "group" the same for images that look the same.
 
     """
     logger.info("decoding %d images to check them and to find duplicates (once for a list of parts)", len(items))
-    readable, broken, hashes = [], [], []
+    readable: list[Item] = []
+    broken: list[Item] = []
+    hashes: list[np.ndarray] = []
     for item in items:
         try:
             hashes.append(perceptual_hash(open_photo(item["image"])))
             if "segmentation" in item:
                 open_photo(item["segmentation"], "L")
-        except DataError as error:
+        except DataError as error:  # noqa: PERF203  beside the decoding it costs nothing
             del hashes[len(readable) :]
             broken.append({"case": item["case"], "unusable": str(error)})
         else:
@@ -131,8 +133,8 @@ def photo_list(dataset_dir: str | os.PathLike) -> list[Item]:
     """List images to predict on: one file, or every JPG and PNG in a folder and its sub-folders. Masks are passed over.
 
     Returns:
-        One item an image, ordered by name, with "case" (file name without suffix, with its sub-folder where two have the
-        same) and "image".
+        One item an image, ordered by name, with "case" (file name without suffix, with its sub-folder where two
+        have the same) and "image".
 
     Raises:
         DataError: when nothing is there.

@@ -65,7 +65,7 @@ class GradientAggregation:
         engine.fire_event(IterationEvents.FORWARD_COMPLETED)
         each = loss.each(output[Keys.PRED], targets)
         losses = [value for task, value in each.items() if loss.labelled[task]]
-        output[Keys.LOSS] = sum(each.values()).detach()
+        output[Keys.LOSS] = torch.stack(list(each.values())).sum().detach()
         engine.fire_event(IterationEvents.LOSS_COMPLETED)
         self.backward(losses or list(each.values()), [p for p in engine.network.parameters() if p.requires_grad])
         engine.fire_event(IterationEvents.BACKWARD_COMPLETED)

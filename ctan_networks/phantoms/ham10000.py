@@ -71,8 +71,8 @@ def ham10000_cohort(root: str | os.PathLike, lesions: int = 250, seed: int = 0) 
     """Write a phantom cohort in HAM10000's layout, unless it is there already.
 
     ``HAM10000_images_part_1/``, ``HAM10000_images_part_2/`` (JPG, 128 x 96), ``HAM10000_metadata.csv`` and masks
-    ``ISIC_*_segmentation.png`` in a folder of their own. Some images have no mask, some no diagnosis, each has one of the
-    two; some lesions have several images. The same arguments give the same bytes. A cohort is there whole or not at
+    ``ISIC_*_segmentation.png`` in a folder of their own. Some images have no mask, some no diagnosis, each has one of
+    the two; some lesions have several images. The same arguments give the same bytes. A cohort is there whole or not at
     all, and is marked by ``PHANTOM.json``.
 
     Args:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A phantom cohort of chest CTs, written exactly as STOIC2021 is published.
 
-What is to be learnt can be seen in the CT: COVID-19 as soft ground-glass opacities at the back and rim of both lungs, its
-severity by the share of the lungs that they fill. Negatives are clear, or have one dense consolidation or a nodule, and
-lungs differ in density from patient to patient, so that the mean density alone does not tell.
+What is to be learnt can be seen in the CT: COVID-19 as soft ground-glass opacities at the back and rim of both lungs,
+its severity by the share of the lungs that they fill. Negatives are clear, or have one dense consolidation or a
+nodule, and lungs differ in density from patient to patient, so that the mean density alone does not tell.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ COVID_SHARE, SEVERE_SHARE = 0.6, 0.4
 SEVERE_OPACITY, MILD_OPACITY = (0.26, 0.5), (0.06, 0.22)
 
 
-def stoic_cohort(root: str | os.PathLike, patients: int = 60, seed: int = 0) -> str:
+def stoic_cohort(root: str | os.PathLike, patients: int = 80, seed: int = 0) -> str:
     """Write a phantom cohort in STOIC2021's layout, unless it is there already.
 
     ``data/mha/<PatientID>.mha`` (compressed, with PatientAge and PatientSex in the header) and
@@ -132,7 +132,8 @@ def _thorax(rng: np.random.Generator, covid: int, severe: int) -> np.ndarray:
     scale = rng.uniform(0.92, 1.06)
 
     def ellipsoid(centre: tuple[float, float, float], radii: tuple[float, float, float]) -> np.ndarray:
-        return sum(((a - c * scale) / (r * scale)) ** 2 for a, c, r in zip((x, y, z), centre, radii, strict=True)) < 1
+        away = [((a - c * scale) / (r * scale)) ** 2 for a, c, r in zip((x, y, z), centre, radii, strict=True)]
+        return away[0] + away[1] + away[2] < 1
 
     hu = np.full(SIZE, -1000.0)
     body = ((x / (165 * scale)) ** 2 + (y / (112 * scale)) ** 2 < 1) & np.ones(SIZE, bool)

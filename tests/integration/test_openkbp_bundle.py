@@ -4,10 +4,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import nibabel as nib
@@ -15,20 +12,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from monai.bundle import ConfigWorkflow, load
 
 from ctan_networks.data.openkbp import GRID, read_sparse_csv
 from ctan_networks.data.openkbp_reader import OpenKBPReader
 from ctan_networks.phantoms import openkbp_cohort
 
 NAME = "openkbp_ctan"
-SMALL = {
-    "epochs": 1,
-    "val_interval": 1,
-    "num_workers": 0,
-    "crop_size": [48, 48, 48],
-    "network_def#channels": [4, 8, 12],
-}
 
 
 @pytest.fixture(scope="module")
@@ -37,52 +26,17 @@ def cohort(tmp_path_factory) -> str:
 
 
 @pytest.fixture(scope="module")
-def bundle(bundles, tmp_path_factory) -> Path:
-    """A copy without weights or runs, so that tests neither see nor touch the real ones."""
-    folder = tmp_path_factory.mktemp("bundles") / NAME
-    shutil.copytree(bundles / NAME, folder, ignore=shutil.ignore_patterns("runs", "cache", "phantom", "eval", "*.pt"))
-    return folder
-
-
-def configs(bundle: Path, *names: str) -> list[str]:
-    return [str(bundle / "configs" / f"{name}.json") for name in names]
-
-
-def workflow(bundle: Path, names: tuple[str, ...], kind: str, **override) -> ConfigWorkflow:
-    made = ConfigWorkflow(configs(bundle, *names), workflow_type=kind, logging_file=False, **override)
-    made.initialize()
-    return made
-
-
-def train(bundle: Path, cohort: str, output: Path, **override) -> Path:
-    options = SMALL | {"dataset_dir": cohort, "output_dir": str(output), "cache_dir": str(output.parent / "cache")}
-    workflow(bundle, ("train",), "train", **(options | override)).run()
-    return output
+def bundle(bundle_copy):
+    return bundle_copy(NAME, small={"network_def#channels": [4, 8, 12]}, quick={"crop_size": [48, 48, 48]})
 
 
 @pytest.fixture(scope="module")
 def trained(bundle, cohort, tmp_path_factory) -> Path:
-    return train(bundle, cohort, tmp_path_factory.mktemp("run") / "ctan", epochs=2)
+    return bundle.train(cohort, tmp_path_factory.mktemp("run") / "ctan", epochs=2)
 
 
-def evaluate(bundle: Path, cohort: str, output: Path, **override) -> dict:
-    options = SMALL | {"dataset_dir": cohort, "output_dir": str(output), "cache_dir": str(output.parent / "cache")}
-    workflow(bundle, ("train", "evaluate"), "train", **(options | override)).run()
-    return json.loads(
-        (Path(override.get("evaluation_dir", output / "evaluation_validation")) / "summary.json").read_text()
-    )
-
-
-def infer(bundle: Path, dataset_dir: object, trained: Path, output: Path, **override) -> Path:
-    options = {
-        "dataset_dir": str(dataset_dir),
-        "output_dir": str(output),
-        "checkpoint": str(trained / "model.pt"),
-        "network_def#channels": [4, 8, 12],
-        "window": [48, 48, 48],
-    }
-    workflow(bundle, ("inference",), "infer", **(options | override)).run()
-    return output
+def infer(bundle, data: object, trained: Path, output: Path) -> Path:
+    return bundle.infer(data, trained, output, window=[48, 48, 48])
 
 
 def test_training_leaves_weights_history_and_says_phantom(trained):
@@ -102,11 +56,11 @@ def test_a_resumed_training_ends_with_the_same_weights(bundle, cohort, tmp_path,
     """Four epochs in one go, and two and two: DWA's weights only start to move in the third."""
     options = {"weighting": weighting, "val_interval": 2}
     # The learning rate's schedule is part of the run, so both are made for four epochs.
-    whole = train(bundle, cohort, tmp_path / "whole", epochs=4, **options)
+    whole = bundle.train(cohort, tmp_path / "whole", epochs=4, **options)
     parts = tmp_path / "parts"
     schedule = {"lr_scheduler#t_total": 12}
-    train(bundle, cohort, parts, epochs=2, **options, **schedule)
-    train(bundle, cohort, parts, epochs=4, resume=True, **options, **schedule)
+    bundle.train(cohort, parts, epochs=2, **options, **schedule)
+    bundle.train(cohort, parts, epochs=4, resume=True, **options, **schedule)
     states = [torch.load(folder / "last.pt", weights_only=True)["objects"] for folder in (whole, parts)]
     for name in ("network", "average_network", "loss"):
         for key, value in states[0][name].items():
@@ -123,16 +77,16 @@ def test_a_resumed_training_ends_with_the_same_weights(bundle, cohort, tmp_path,
     ],
 )
 def test_architecture_is_swapped_by_a_word(bundle, cohort, tmp_path, architecture, task, metrics):
-    output = train(bundle, cohort, tmp_path / "run", architecture=architecture, task=task)
+    output = bundle.train(cohort, tmp_path / "run", architecture=architecture, task=task)
     names = set(pd.read_csv(output / "history.csv")["name"])
     assert metrics <= names
     assert ("dice" in names) == ("dice" in metrics) and ("dose_score" in names) == ("dose_score" in metrics)
-    summary = evaluate(bundle, cohort, output, architecture=architecture, task=task)
+    summary = bundle.evaluate(cohort, output, architecture=architecture, task=task)
     assert summary["tasks"] == (["segmentation", "dose"] if architecture != "stl" else [task or "segmentation"])
 
 
 def test_evaluation_writes_numbers_that_can_be_made_again(bundle, cohort, trained, tmp_path):
-    summary = evaluate(bundle, cohort, trained, evaluation_dir=str(tmp_path / "evaluation"))
+    summary = bundle.evaluate(cohort, trained, evaluation_dir=str(tmp_path / "evaluation"))
     assert summary["phantom"] is True and summary["cases"] == 2
     rows = pd.read_csv(tmp_path / "evaluation" / "metrics.csv")
     out = infer(bundle, Path(cohort) / "validation-pats", trained, tmp_path / "out")
@@ -164,8 +118,8 @@ def test_stored_predictions_are_scored_without_a_network(bundle, cohort, tmp_pat
         (table * factor).to_csv(predictions / f"{case}.csv")
         mask = pd.read_csv(folder / "possible_dose_mask.csv", index_col=0)
         wanted.append((1 - factor) * table["data"].sum() / len(mask))
-    summary = evaluate(
-        bundle, cohort, tmp_path / "none", predictions=str(predictions), evaluation_dir=str(tmp_path / "evaluation")
+    summary = bundle.evaluate(
+        cohort, tmp_path / "none", predictions=str(predictions), evaluation_dir=str(tmp_path / "evaluation")
     )
     scores = {score["name"]: score["value"] for score in summary["scores"]}
     assert scores["dose_score"] == pytest.approx(np.mean(wanted), rel=1e-5)
@@ -224,21 +178,8 @@ def test_inference_on_phantoms_says_so(bundle, cohort, trained, tmp_path, caplog
     assert "PHANTOM DATA" in caplog.text
 
 
-def command(*arguments: str, cwd: Path | None = None) -> subprocess.CompletedProcess:
-    root = str(Path(__file__).resolve().parents[2])
-    return subprocess.run(
-        [sys.executable, "-W", "ignore", "-m", "monai.bundle", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-        cwd=cwd,
-        env=os.environ | {"PYTHONPATH": root},
-    )
-
-
 @pytest.mark.parametrize("fault", ["missing", "empty", "split", "patient", "channels", "architecture"])
-def test_wrong_use_ends_with_one_clear_line(bundle, cohort, tmp_path, fault):
+def test_wrong_use_ends_with_one_clear_line(bundle, cohort, tmp_path, command, fault):
     data, extra = tmp_path / "data", ["--epochs", "1", "--num_workers", "0", "--output_dir", str(tmp_path / "run")]
     extra += ["--cache_dir", str(tmp_path / "cache")]
     if fault == "empty":
@@ -253,7 +194,7 @@ def test_wrong_use_ends_with_one_clear_line(bundle, cohort, tmp_path, fault):
         extra += ["--network_def#channels", "[4,4,4,4,4,4,4]", "--crop_size", "[32,32,32]"]
     elif fault == "architecture":
         extra += ["--architecture", "unet"]
-    train_config = configs(bundle, "train")[0]
+    train_config = bundle.configs("train")[0]
     done = command("run", "--config_file", train_config, "--dataset_dir", str(data), *extra)
     assert done.returncode != 0
     last = done.stderr.strip().splitlines()[-1]
@@ -272,61 +213,27 @@ def test_wrong_use_ends_with_one_clear_line(bundle, cohort, tmp_path, fault):
 
 
 @pytest.mark.parametrize("where", ["root", "bundle", "elsewhere"])
-def test_commands_find_the_bundle_from_anywhere(bundle, cohort, trained, tmp_path, where):
-    cwd = {"root": bundle.parents[1], "bundle": bundle, "elsewhere": tmp_path}[where]
-    config = Path(configs(bundle, "inference")[0])
+def test_commands_find_the_bundle_from_anywhere(bundle, cohort, trained, tmp_path, command, where):
+    folder = bundle.folder
+    cwd = {"root": folder.parents[1], "bundle": folder, "elsewhere": tmp_path}[where]
+    config = Path(bundle.configs("inference")[0])
     given = config if where == "elsewhere" else config.relative_to(cwd)
-    (bundle / "models").mkdir(exist_ok=True)
-    shutil.copy(trained / "model.pt", bundle / "models" / "model.pt")
+    (folder / "models").mkdir(exist_ok=True)
+    shutil.copy(trained / "model.pt", folder / "models" / "model.pt")
     small = ["--network_def#channels", "[4,8,12]", "--window", "[48,48,48]"]
     patient = str(Path(cohort) / "validation-pats" / "pt_201")
     done = command("run", "--config_file", str(given), "--dataset_dir", patient, *small, cwd=cwd)
     assert done.returncode == 0, done.stderr[-2000:]
-    written = bundle / "eval" / "pt_201" / "pt_201_dose.nii.gz"
+    written = folder / "eval" / "pt_201" / "pt_201_dose.nii.gz"
     assert written.is_file()
-    shutil.rmtree(bundle / "eval")
-
-
-def test_load_gives_the_shipped_weights_from_anywhere(bundles, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    network = load(NAME, bundle_dir=str(bundles), workflow_type="inference")
-    shipped = torch.load(bundles / NAME / "models" / "model.pt", weights_only=True)
-    assert network.state_dict().keys() == shipped.keys()
-    for key, value in shipped.items():
-        assert torch.equal(network.state_dict()[key], value)
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_zoo_verifications_pass_from_the_repositorys_root(bundles, tmp_path):
-    """What Model Zoo's CI runs; verify_metadata wants the schema from the net, so ours is checked elsewhere."""
-    root = bundles.parent
-    options = ("--net_id", "network_def", "--meta_file", f"bundles/{NAME}/configs/metadata.json")
-    config = ("--config_file", f"bundles/{NAME}/configs/inference.json")
-    shape = command("verify_net_in_out", *options, *config, cwd=root)
-    assert shape.returncode == 0, shape.stderr[-2000:]
-    target = tmp_path / "model.ts"
-    weights = ("--ckpt_file", f"bundles/{NAME}/models/model.pt", "--filepath", str(target))
-    script = command("ckpt_export", *options, *config, *weights, cwd=root)
-    assert script.returncode == 0 and target.is_file(), script.stderr[-2000:]
-    image = torch.randn(1, 1, 32, 32, 32)
-    eager = load(NAME, bundle_dir=str(bundles), workflow_type="inference").eval()
-    with torch.no_grad():
-        torch.testing.assert_close(torch.jit.load(str(target))(image), eager(image))
+    shutil.rmtree(folder / "eval")
 
 
 def test_metadata_and_configurations_agree(bundles):
-    metadata = json.loads((bundles / NAME / "configs" / "metadata.json").read_text())
-    inference = json.loads((bundles / NAME / "configs" / "inference.json").read_text())
-    train_config = json.loads((bundles / NAME / "configs" / "train.json").read_text())
-    outputs = metadata["network_data_format"]["outputs"]
-    labels = list(outputs["pred"]["channel_def"].values())
-    assert next(iter(outputs)) == "pred" and next(iter(metadata["network_data_format"]["inputs"])) == "image"
+    configs = bundles / NAME / "configs"
+    metadata, inference, train = (
+        json.loads((configs / f"{n}.json").read_text()) for n in ("metadata", "inference", "train")
+    )
+    labels = list(metadata["network_data_format"]["outputs"]["pred"]["channel_def"].values())
     assert labels == ["background", *inference["structures"], "dose"]
-    assert inference["structures"] == list(train_config["structures"])
-    assert metadata["version"] in metadata["changelog"]
-    same = {k: v for k, v in train_config["network_def"].items() if k != "seed"}
-    assert same == {k: v for k, v in inference["network_def"].items() if k != "stacked"}
-    for file in (bundles / NAME / "configs").glob("*.json"):
-        text = file.read_text()
-        assert text.endswith("}\n") and "\t" not in text
-    assert (bundles / NAME / "models" / "model.pt").stat().st_size < 25e6
+    assert inference["structures"] == list(train["structures"])

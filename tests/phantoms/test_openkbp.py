@@ -11,6 +11,7 @@ import pytest
 from ctan_networks.data import CaseReader, inference_list, openkbp_list
 from ctan_networks.data.openkbp import STRUCTURES, read_voxel_dimensions
 from ctan_networks.errors import ConfigError, DataError
+from ctan_networks.phantoms import cohort as writer
 from ctan_networks.phantoms import is_phantom, mark_phantom, openkbp_cohort
 from ctan_networks.phantoms import openkbp as module
 
@@ -92,13 +93,13 @@ def test_interrupted_writing_leaves_nothing(tmp_path, monkeypatch):
 
 def test_two_processes_at_once(tmp_path, monkeypatch):
     """The other process puts its cohort in place while this one still writes."""
-    original = module.mark_phantom
+    original = writer.mark_phantom
 
     def overtaken(new, details):
         original(new, details)
         shutil.copytree(new, tmp_path / "provided-data")
 
-    monkeypatch.setattr(module, "mark_phantom", overtaken)
+    monkeypatch.setattr(writer, "mark_phantom", overtaken)
     openkbp_cohort(tmp_path, train=1, validation=0)
     assert sorted(os.listdir(tmp_path)) == ["provided-data"]
 

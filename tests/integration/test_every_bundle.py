@@ -1,0 +1,77 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What holds for every bundle of the collection."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from monai.bundle import ConfigWorkflow, load
+
+NAMES = sorted(p.name for p in (Path(__file__).resolve().parents[2] / "bundles").iterdir() if (p / "configs").is_dir())
+
+
+def image_for(bundles: Path, name: str) -> torch.Tensor:
+    metadata = json.loads((bundles / name / "configs" / "metadata.json").read_text())
+    data = metadata["network_data_format"]["inputs"]["image"]
+    return torch.randn(1, data["num_channels"], *[32] * len(data["spatial_shape"]))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_load_gives_the_shipped_weights_from_anywhere(bundles, tmp_path, monkeypatch, name):
+    monkeypatch.chdir(tmp_path)
+    network = load(name, bundle_dir=str(bundles), workflow_type="inference")
+    shipped = torch.load(bundles / name / "models" / "model.pt", weights_only=True)
+    assert network.state_dict().keys() == shipped.keys()
+    for key, value in shipped.items():
+        assert torch.equal(network.state_dict()[key], value)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_zoo_verifications_pass_from_the_repositorys_root(bundles, tmp_path, command, name):
+    """What Model Zoo's CI runs; verify_metadata wants the schema from the net, so ours is checked elsewhere."""
+    root = bundles.parent
+    options = ("--net_id", "network_def", "--meta_file", f"bundles/{name}/configs/metadata.json")
+    config = ("--config_file", f"bundles/{name}/configs/inference.json")
+    shape = command("verify_net_in_out", *options, *config, cwd=root)
+    assert shape.returncode == 0, shape.stderr[-2000:]
+    target = tmp_path / "model.ts"
+    weights = ("--ckpt_file", f"bundles/{name}/models/model.pt", "--filepath", str(target))
+    script = command("ckpt_export", *options, *config, *weights, cwd=root)
+    assert script.returncode == 0 and target.is_file(), script.stderr[-2000:]
+    image = image_for(bundles, name)
+    eager = load(name, bundle_dir=str(bundles), workflow_type="inference").eval()
+    with torch.no_grad():
+        torch.testing.assert_close(torch.jit.load(str(target))(image), eager(image))
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    ("files", "kind"), [(("train",), "train"), (("train", "evaluate"), "train"), (("inference",), "infer")]
+)
+def test_monai_finds_every_property_it_asks_for(bundles, name, files, kind):
+    configs = [str(bundles / name / "configs" / f"{file}.json") for file in files]
+    assert ConfigWorkflow(configs, workflow_type=kind, logging_file=False).check_properties() == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_metadata_and_configurations_agree(bundles, name):
+    read = {file.stem: json.loads(file.read_text()) for file in (bundles / name / "configs").glob("*.json")}
+    metadata, train, inference = read["metadata"], read["train"], read["inference"]
+    outputs = metadata["network_data_format"]["outputs"]
+    assert next(iter(outputs)) == "pred" and next(iter(metadata["network_data_format"]["inputs"])) == "image"
+    assert len(outputs["pred"]["channel_def"]) == outputs["pred"]["num_channels"]
+    assert metadata["version"] in metadata["changelog"]
+    same = {k: v for k, v in train["network_def"].items() if k != "seed"}
+    assert same == {k: v for k, v in inference["network_def"].items() if k != "stacked"}
+    assert train["tasks"] == inference["tasks"]
+    for file in (bundles / name).rglob("configs/*.json"):
+        text = file.read_text()
+        assert text.endswith("}\n") and "\t" not in text
+    assert [p.name for p in (bundles / name / "models").iterdir() if p.suffix != ".ts"] == ["model.pt"]
+    assert (bundles / name / "models" / "model.pt").stat().st_size < 25e6
+    described = (bundles / name / "docs" / "README.md").read_text()
+    assert "Research use only" in described and (bundles / name / "docs" / "data_license.txt").is_file()
