@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from monai.bundle import ConfigWorkflow, load
+from monai.bundle import load
+
+from ctan_networks.phantoms import ham10000_cohort, openkbp_cohort, stoic_cohort
 
 NAMES = sorted(p.name for p in (Path(__file__).resolve().parents[2] / "bundles").iterdir() if (p / "configs").is_dir())
 
@@ -16,7 +18,8 @@ NAMES = sorted(p.name for p in (Path(__file__).resolve().parents[2] / "bundles")
 def image_for(bundles: Path, name: str) -> torch.Tensor:
     metadata = json.loads((bundles / name / "configs" / "metadata.json").read_text())
     data = metadata["network_data_format"]["inputs"]["image"]
-    return torch.randn(1, data["num_channels"], *[32] * len(data["spatial_shape"]))
+    # The smallest size that the metadata allow: "32*n" with n = 1.
+    return torch.randn(1, data["num_channels"], *[int(side.split("*")[0]) for side in data["spatial_shape"]])
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -48,13 +51,24 @@ def test_zoo_verifications_pass_from_the_repositorys_root(bundles, tmp_path, com
         torch.testing.assert_close(torch.jit.load(str(target))(image), eager(image))
 
 
+COHORTS = {
+    "ham10000_ctan": lambda folder: ham10000_cohort(folder, lesions=21),
+    "openkbp_ctan": lambda folder: openkbp_cohort(folder, train=1, validation=1),
+    "stoic_ctan": lambda folder: stoic_cohort(folder, patients=8),
+}
+
+
 @pytest.mark.parametrize("name", NAMES)
-@pytest.mark.parametrize(
-    ("files", "kind"), [(("train",), "train"), (("train", "evaluate"), "train"), (("inference",), "infer")]
-)
-def test_monai_finds_every_property_it_asks_for(bundles, name, files, kind):
-    configs = [str(bundles / name / "configs" / f"{file}.json") for file in files]
-    assert ConfigWorkflow(configs, workflow_type=kind, logging_file=False).check_properties() == []
+def test_monai_finds_every_property_it_asks_for(bundles, bundle_copy, tmp_path, name):
+    bundle = bundle_copy(name, small={}, quick={})
+    given = {
+        "dataset_dir": COHORTS[name](tmp_path / "data"),
+        "output_dir": str(tmp_path / "run"),
+        "cache_dir": str(tmp_path / "cache"),
+        "checkpoint": str(bundles / name / "models" / "model.pt"),
+    }
+    for files, kind in ((("train",), "train"), (("train", "evaluate"), "train"), (("inference",), "infer")):
+        assert bundle.workflow(files, kind, **given).check_properties() == []
 
 
 @pytest.mark.parametrize("name", NAMES)
