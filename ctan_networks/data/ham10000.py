@@ -15,6 +15,7 @@ from PIL import Image
 from ctan_networks.data.duplicates import merge_groups, near_pairs, perceptual_hash
 from ctan_networks.data.ham10000_labels import CLASSES, Labels, read_labels
 from ctan_networks.data.photo_reader import open_photo
+from ctan_networks.data.volume_list import existing_path
 from ctan_networks.errors import DataError
 
 __all__ = ["ham10000_list", "inspect_photos", "photo_list"]
@@ -66,7 +67,7 @@ def ham10000_list(
     tables: list[Path] = []
     doubles: list[str] = []
     for folder in folders:
-        for file in _files(_existing(folder)):
+        for file in _files(existing_path(folder, "of the data set")):
             suffix, stem = file.suffix.lower(), file.stem
             if suffix == ".csv":
                 tables.append(file)
@@ -140,7 +141,7 @@ def photo_list(dataset_dir: str | os.PathLike) -> list[Item]:
         DataError: when nothing is there.
 
     """
-    path = _existing(dataset_dir)
+    path = existing_path(dataset_dir, "to predict on")
     files = [path] if path.is_file() else list(_files(path))
     photos = [f for f in files if f.suffix.lower() in PHOTOS and not f.stem.endswith((MASK, *OTHERS))]
     if not photos:
@@ -157,13 +158,6 @@ def photo_list(dataset_dir: str | os.PathLike) -> list[Item]:
 
 def _counts(groups: Sequence[str]) -> tuple[int, int]:
     return len(groups), len(set(groups))
-
-
-def _existing(folder: str | os.PathLike) -> Path:
-    path = Path(os.path.abspath(Path(folder).expanduser()))
-    if not path.exists():
-        raise DataError(f"{path} is not there (given: {os.fspath(folder)!r}). The layout must be {LAYOUT}.")
-    return path
 
 
 def _files(root: Path) -> Iterator[Path]:
