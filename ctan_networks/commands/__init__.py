@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Commands of ``python -m ctan_networks``: one a file, each a thin face on the rooms above."""
 
+from ctan_networks.commands.compare import compare
 from ctan_networks.commands.phantoms import phantoms
 from ctan_networks.commands.trivial_scores import trivial_scores
 
-__all__ = ["phantoms", "trivial_scores"]
+__all__ = ["compare", "phantoms", "trivial_scores"]
