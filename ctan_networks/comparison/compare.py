@@ -80,6 +80,8 @@ class Comparison:
         # One list of parts for all runs, where the bundle draws parts.
         if "split_file" in workflow.parser:
             workflow.parser["split_file"] = self.overrides.setdefault("split_file", str(self.output_dir / "split.csv"))
+        if folds is not None:
+            self.overrides["folds"] = folds
         if "compared" not in workflow.parser:
             raise ConfigError(f'{configs[1]} has no "compared": list the metrics of each task there.')
         self.compared: dict[str, list[str]] = read("compared")

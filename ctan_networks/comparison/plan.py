@@ -64,6 +64,8 @@ class Run:
             made["task"] = self.task
         if self.weighting is not None:
             made["weighting"] = self.weighting
+        if self.fold is not None:
+            made["fold"] = self.fold
         return made | ABLATIONS.get(self.ablation, {})
 
 

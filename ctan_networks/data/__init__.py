@@ -10,7 +10,7 @@ from ctan_networks.data.openkbp_list import inference_list, openkbp_list
 from ctan_networks.data.openkbp_reader import OpenKBPReader
 from ctan_networks.data.photo_reader import PhotoReader
 from ctan_networks.data.readable_cases import ReadableCases
-from ctan_networks.data.splits import labelled, split_cases
+from ctan_networks.data.splits import fold_of, labelled, split_cases
 from ctan_networks.data.stoic import stoic_list
 from ctan_networks.data.volume_list import volume_list
 
@@ -22,6 +22,7 @@ __all__ = [
     "PhotoReader",
     "ReadableCases",
     "class_weights",
+    "fold_of",
     "ham10000_list",
     "inference_list",
     "inspect_photos",

@@ -16,7 +16,7 @@ from sklearn.model_selection import train_test_split
 from ctan_networks.errors import ConfigError, DataError
 from ctan_networks.utils import atomic_path
 
-__all__ = ["labelled", "split_cases", "split_groups"]
+__all__ = ["fold_of", "labelled", "split_cases", "split_groups"]
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +37,8 @@ def split_cases(
     labels: Sequence[str] = (),
     seed: int = 0,
     inspect: Callable[[Sequence[Item]], list[Item]] | None = None,
+    folds: int | None = None,
+    fold: int = 0,
 ) -> dict[str, list[Item]]:
     """Divide cases into parts, or read how they were divided before.
 
@@ -54,6 +56,9 @@ def split_cases(
         seed: seed of the draw.
         inspect: called with the usable items before the parts are drawn, and only then; gives them back with "group"
             or "unusable" changed. For what takes long, such as decoding every image.
+        folds: cross-validation: "train" and "validation" together are divided into so many folds (the file stays as it
+            is), of which one is then "validation" and the others are "train". None: none.
+        fold: which, from 0.
 
     Returns:
         Part to its items, in the order of ``items``, with "group" filled in; the part "unusable" too.
@@ -71,6 +76,13 @@ def split_cases(
         parts = _read(items, file, fractions)
     else:
         parts = _draw(items, file, fractions, stratify_by, seed, inspect)
+    if folds is not None:
+        both = parts["train"] + parts["validation"]
+        divided = {
+            part: fold_of(both, folds, fold, part == "validation", stratify_by, seed)
+            for part in ("train", "validation")
+        }
+        parts = {**parts, **divided}
     for part, members in parts.items():
         if part == UNUSABLE:
             if members:
@@ -85,6 +97,36 @@ def split_cases(
         groups = len({m["group"] for m in members})
         logger.info("part %r: %d cases of %d groups%s", part, len(members), groups, f" ({counts})" if counts else "")
     return parts
+
+
+def fold_of(
+    items: Sequence[Item],
+    folds: int,
+    fold: int,
+    held_out: bool,
+    stratify_by: Sequence[str] = (),
+    seed: int = 0,
+) -> list[Item]:
+    """One fold of a cross-validation, or all but that one, in the order of the list.
+
+    Args:
+        items: the cases, with "group" where several belong together.
+        folds: number of folds.
+        fold: which, from 0.
+        held_out: the fold itself; else the cases to train on.
+        stratify_by: see :py:func:`split_cases`.
+        seed: seed of the division, the same for all folds.
+
+    Raises:
+        ConfigError: when there is no such fold.
+
+    """
+    if folds < 2 or not 0 <= fold < folds:
+        raise ConfigError(f"there is no fold {fold} of {folds}: give at least two folds, and one from 0 on.")
+    # Equal shares; the last gets what rounding leaves.
+    fractions = {str(k): 1 / folds for k in range(folds)}
+    drawn = split_groups(_strata(items, stratify_by), fractions, seed)
+    return [item for item in items if (drawn[item.get("group", item["case"])] == str(fold)) == held_out]
 
 
 def labelled(items: Sequence[Item], tasks: Iterable[str]) -> list[Item]:
@@ -167,11 +209,7 @@ def _draw(
     if not usable:
         reasons = _some([f"{i['case']} ({i[UNUSABLE]})" for i in left_out], 5)
         raise DataError(f"none of {len(items)} cases can be used: {reasons}.")
-    strata: dict[str, str] = {}
-    for item in usable:
-        own = "/".join(_value(item.get(key)) for key in stratify_by)
-        # A group with different labels (a lesion of which one image has no diagnosis) counts as what it is known as.
-        strata[item["group"]] = min(strata.get(item["group"], own), own)
+    strata = _strata(usable, stratify_by)
     drawn = split_groups(strata, fractions, seed)
     rows = [
         {"case": i["case"], "group": i["group"], "stratum": strata[i["group"]], "part": drawn[i["group"]], "reason": ""}
@@ -216,6 +254,17 @@ def _read(items: Sequence[Item], file: Path, fractions: Mapping[str, float]) -> 
         parts.setdefault(str(row["part"]), []).append(kept)
     logger.info("parts of %d cases as in %s", len(items), file)
     return parts
+
+
+def _strata(items: Sequence[Item], stratify_by: Sequence[str]) -> dict[str, str]:
+    """Stratum of each group."""
+    strata: dict[str, str] = {}
+    for item in items:
+        group = item.get("group", item["case"])
+        own = "/".join(_value(item.get(key)) for key in stratify_by)
+        # A group with different labels (a lesion of which one image has no diagnosis) counts as what it is known as.
+        strata[group] = min(strata.get(group, own), own)
+    return strata
 
 
 def _value(label: Any) -> str:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ctan_networks.data import class_weights, labelled, split_cases
+from ctan_networks.data import class_weights, fold_of, labelled, split_cases
 from ctan_networks.data.splits import split_groups
 from ctan_networks.errors import ConfigError, DataError
 
@@ -128,6 +128,32 @@ def test_wrong_lists(tmp_path):
     (tmp_path / "other.csv").write_text("a,b\n1,2\n")
     with pytest.raises(DataError, match="no list of parts"):
         split([{"case": "a"}], tmp_path / "other.csv")
+
+
+def test_folds_hold_out_every_group_once(tmp_path):
+    items = cohort(100)
+    held_out = [fold_of(items, 4, k, True, ["diagnosis"]) for k in range(4)]
+    assert sorted(i["case"] for part in held_out for i in part) == sorted(i["case"] for i in items)
+    groups = [{i["group"] for i in part} for part in held_out]
+    assert all(not a & b for k, a in enumerate(groups) for b in groups[k + 1 :])
+    assert [len(g) for g in groups] == [25] * 4
+    for k in range(4):
+        train = fold_of(items, 4, k, False, ["diagnosis"])
+        assert {i["case"] for i in train} == {i["case"] for i in items} - {i["case"] for i in held_out[k]}
+    for wrong in ((1, 0), (4, 4), (4, -1)):
+        with pytest.raises(ConfigError, match="no fold"):
+            fold_of(items, *wrong, True)
+
+
+def test_folds_leave_the_test_part_and_the_file_alone(tmp_path):
+    items, file = cohort(100), tmp_path / "split.csv"
+    plain = split(items, file)
+    before = file.read_bytes()
+    folds = [split(items, file, folds=3, fold=k) for k in range(3)]
+    assert file.read_bytes() == before
+    assert all(part["test"] == plain["test"] for part in folds)
+    both = sorted(i["case"] for part in ("train", "validation") for i in plain[part])
+    assert sorted(i["case"] for part in folds for i in part["validation"]) == both
 
 
 def test_labelled():
