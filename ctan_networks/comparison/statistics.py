@@ -13,13 +13,14 @@ from scipy.stats import wilcoxon
 
 from ctan_networks.comparison.results import Measured
 from ctan_networks.errors import DataError
-from ctan_networks.metrics import delta_mtl
+from ctan_networks.metrics import DeltaMTL, delta_mtl
 
 __all__ = ["Evaluations", "compare_methods", "delta_table", "holm", "score_rows"]
 
 RESAMPLES = 2000
 CHUNK = 200
 Key = tuple[str, str]
+Nested = dict[str, dict[str, float]]
 # Method to its runs (seeds, folds); a run is what was measured, by (task, metric).
 Evaluations = Mapping[str, Sequence[Mapping[Key, Measured]]]
 
@@ -56,28 +57,34 @@ def delta_table(evaluations: Evaluations, baseline: str, seed: int = 0) -> list[
     """Delta_MTL of each method against the baseline, of the means over runs.
 
     Returns:
-        rows with ``method``, ``delta`` (per cent), ``low`` and ``high`` (95 % bootstrap interval over patients or
-        lesions, runs held fixed), ``tasks`` (task to its share), and ``runs``: Delta_MTL run by run (seed by seed).
+        rows with ``method``, ``delta`` (per cent; NaN where a metric of the baseline is 0), ``low`` and ``high`` (95 %
+        bootstrap interval over patients or lesions, runs held fixed), ``tasks`` (task to its share), and ``runs``:
+        Delta_MTL run by run (seed by seed).
     """
     if baseline not in evaluations:
         return []
     directions = {key[1]: m.higher_is_better for key, m in evaluations[baseline][0].items()}
+
+    def delta(base: Nested, other: Nested) -> DeltaMTL:
+        # No change is relative to nothing.
+        if any(not value > 0 for metrics in base.values() for value in metrics.values()):
+            return DeltaMTL(math.nan, dict.fromkeys(base, math.nan))
+        return delta_mtl(base, other, directions)
+
     drawn = _resampled(evaluations, seed)
     rows = []
     for method, runs in evaluations.items():
         if method == baseline:
             continue
-        measured = delta_mtl(_means(evaluations[baseline]), _means(runs), directions)
+        measured = delta(_means(evaluations[baseline]), _means(runs))
         resamples = [
-            delta_mtl(_nested(drawn[baseline], k), _nested(drawn[method], k), directions).overall
+            delta(_nested(drawn[baseline], k), _nested(drawn[method], k)).overall
             for k in range(RESAMPLES)
             if all(np.isfinite(drawn[m][key][k]) for m in (baseline, method) for key in drawn[m])
         ]
+        resamples = [value for value in resamples if not math.isnan(value)]
         low, high = np.percentile(resamples, [2.5, 97.5]) if len(resamples) > RESAMPLES / 2 else (math.nan, math.nan)
-        by_run = [
-            delta_mtl(_means([b]), _means([r]), directions).overall
-            for b, r in zip(evaluations[baseline], runs, strict=False)
-        ]
+        by_run = [delta(_means([b]), _means([r])).overall for b, r in zip(evaluations[baseline], runs, strict=False)]
         rows.append(
             {
                 "method": method,

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -28,6 +29,10 @@ def paragraph(result: Mapping[str, Any]) -> str:
         f"{result['runs']} trainings with {repeats} and the same budget were evaluated on the same {counted} {who},"
         " a metric each counting those that have its label."
     ]
+    unknown = [row["method"] for row in deltas if math.isnan(row["delta"])]
+    if unknown:
+        text.append(f"Delta_MTL is not defined ({', '.join(unknown)}): a metric of the networks for one task is 0.")
+    deltas = [row for row in deltas if not math.isnan(row["delta"])]
     if deltas:
         best = max(deltas, key=lambda row: row["delta"])
         text.append(

@@ -126,7 +126,7 @@ def fold_of(
     # Equal shares; the last gets what rounding leaves.
     fractions = {str(k): 1 / folds for k in range(folds)}
     drawn = split_groups(_strata(items, stratify_by), fractions, seed)
-    return [item for item in items if (drawn[item.get("group", item["case"])] == str(fold)) == held_out]
+    return [item for item in items if (drawn[str(item.get("group", item["case"]))] == str(fold)) == held_out]
 
 
 def labelled(items: Sequence[Item], tasks: Iterable[str]) -> list[Item]:
@@ -260,7 +260,7 @@ def _strata(items: Sequence[Item], stratify_by: Sequence[str]) -> dict[str, str]
     """Stratum of each group."""
     strata: dict[str, str] = {}
     for item in items:
-        group = item.get("group", item["case"])
+        group = str(item.get("group", item["case"]))
         own = "/".join(_value(item.get(key)) for key in stratify_by)
         # A group with different labels (a lesion of which one image has no diagnosis) counts as what it is known as.
         strata[group] = min(strata.get(group, own), own)

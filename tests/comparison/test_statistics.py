@@ -48,6 +48,11 @@ def test_means_and_delta_by_hand():
     assert delta["low"] <= delta["delta"] <= delta["high"]
 
 
+def test_delta_on_a_baseline_of_zero_is_not_defined():
+    (row,) = delta_table({"STL": [run(casewise([0, 0]))], "CTAN, equal": [run(casewise([1, 0]))]}, "STL")
+    assert math.isnan(row["delta"]) and math.isnan(row["low"]) and math.isnan(row["runs"][0])
+
+
 def test_casewise_metrics_get_wilcoxon_of_the_means_over_seeds():
     rng = np.random.default_rng(0)
     base = rng.random(20)

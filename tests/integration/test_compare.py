@@ -53,7 +53,7 @@ def test_the_plan_is_printed_as_commands(bundle, cohort, tmp_path, capsys):
 @pytest.mark.slow
 def test_a_killed_comparison_ends_with_the_same_table(bundle, cohort, tmp_path):
     """SIGKILL in the middle of a training, called again: every metric as in one go, bit for bit."""
-    options = {"architectures": "stl,ctan", "seeds": 1, "max_steps": 8, **SMALL}
+    options = {"architectures": "stl,ctan", "seeds": 1, "max_steps": 30, **SMALL}
     compare(bundle, cohort, str(tmp_path / "whole"), **options)
     arguments = [part for key, value in options.items() for part in (f"--{key}", str(value))]
     command = [sys.executable, "-W", "ignore", "-m", "ctan_networks", "compare", "--bundle", bundle]
