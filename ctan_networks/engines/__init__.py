@@ -2,7 +2,15 @@
 """What MONAI's trainer and evaluator need to work on several tasks."""
 
 from ctan_networks.engines.gradient_aggregation import GradientAggregation, gradient_step
+from ctan_networks.engines.mixed_precision import MixedPrecisionInferer, fast_bfloat16
 from ctan_networks.engines.prepare_batch import PrepareMultiTaskBatch
 from ctan_networks.engines.stored_predictions import stored_predictions
 
-__all__ = ["GradientAggregation", "PrepareMultiTaskBatch", "gradient_step", "stored_predictions"]
+__all__ = [
+    "GradientAggregation",
+    "MixedPrecisionInferer",
+    "PrepareMultiTaskBatch",
+    "fast_bfloat16",
+    "gradient_step",
+    "stored_predictions",
+]

@@ -36,7 +36,7 @@ class GradientAggregation:
 
     The rows of the Jacobian are the tasks that have a label in the batch, the columns the parameters that two or more
     of them depend on. A parameter that one task alone depends on gets that task's gradient. With one labelled task it
-    is the plain step. The loss that is reported is the sum of the tasks' losses. Runs without mixed precision.
+    is the plain step. The loss that is reported is the sum of the tasks' losses.
 
     Args:
         aggregator: from a Jacobian ``[tasks, parameters]`` to an update ``[parameters]``.
@@ -50,12 +50,12 @@ class GradientAggregation:
         """The iteration; pass the object as ``iteration_update``.
 
         Raises:
-            ConfigError: when the trainer's loss is not a MultiTaskLoss, or mixed precision is on.
+            ConfigError: when the trainer's loss is not a MultiTaskLoss.
 
         """
         loss = engine.loss_function
-        if not isinstance(loss, MultiTaskLoss) or engine.amp:
-            raise ConfigError("gradient methods need a MultiTaskLoss and amp false.")
+        if not isinstance(loss, MultiTaskLoss):
+            raise ConfigError("gradient methods need a MultiTaskLoss.")
         inputs, targets = engine.prepare_batch(batchdata, engine.state.device, engine.non_blocking)  # type: ignore[misc]
         engine.state.output = {Keys.IMAGE: inputs, Keys.LABEL: targets}  # type: ignore[assignment]
         output: Any = engine.state.output
