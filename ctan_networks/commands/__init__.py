@@ -2,7 +2,9 @@
 """Commands of ``python -m ctan_networks``: one a file, each a thin face on the rooms above."""
 
 from ctan_networks.commands.compare import compare
+from ctan_networks.commands.constant_dose import constant_dose
+from ctan_networks.commands.export_dicom import export_dicom
 from ctan_networks.commands.phantoms import phantoms
 from ctan_networks.commands.trivial_scores import trivial_scores
 
-__all__ = ["compare", "phantoms", "trivial_scores"]
+__all__ = ["compare", "constant_dose", "export_dicom", "phantoms", "trivial_scores"]

@@ -6,11 +6,16 @@ from __future__ import annotations
 from typing import Any
 
 from ctan_networks.errors import ConfigError
-from ctan_networks.phantoms import ham10000_cohort, openkbp_cohort, stoic_cohort
+from ctan_networks.phantoms import ham10000_cohort, openkbp_cohort, prostate_cohort, stoic_cohort
 
 __all__ = ["phantoms"]
 
-COHORTS: dict[str, Any] = {"openkbp": openkbp_cohort, "ham10000": ham10000_cohort, "stoic": stoic_cohort}
+COHORTS: dict[str, Any] = {
+    "openkbp": openkbp_cohort,
+    "prostate": prostate_cohort,
+    "ham10000": ham10000_cohort,
+    "stoic": stoic_cohort,
+}
 
 
 def phantoms(output_dir: str, dataset: str = "openkbp", seed: int = 0, **sizes: int) -> str:
@@ -18,9 +23,10 @@ def phantoms(output_dir: str, dataset: str = "openkbp", seed: int = 0, **sizes: 
 
     Args:
         output_dir: folder to write to.
-        dataset: "openkbp", "ham10000" or "stoic".
+        dataset: "openkbp", "prostate", "ham10000" or "stoic".
         seed: the same seed gives the same bytes.
-        sizes: of the cohort: ``train``, ``validation`` (openkbp), ``lesions`` (ham10000), ``patients`` (stoic).
+        sizes: of the cohort: ``train``, ``validation`` (openkbp), ``lesions`` (ham10000), ``patients`` (prostate,
+            stoic).
 
     Raises:
         ConfigError: when there is no such data set or size.

@@ -4,6 +4,8 @@
 from ctan_networks.data.cached_dataset import CachedDataset
 from ctan_networks.data.case_reader import CaseReader
 from ctan_networks.data.class_weights import class_weights
+from ctan_networks.data.dicom_rt_convert import convert_patient
+from ctan_networks.data.dicom_rt_list import dicom_rt_inference_list, dicom_rt_list
 from ctan_networks.data.epoch_sampler import EpochSampler
 from ctan_networks.data.ham10000 import ham10000_list, inspect_photos, photo_list
 from ctan_networks.data.openkbp_list import inference_list, openkbp_list
@@ -22,6 +24,9 @@ __all__ = [
     "PhotoReader",
     "ReadableCases",
     "class_weights",
+    "convert_patient",
+    "dicom_rt_inference_list",
+    "dicom_rt_list",
     "fold_of",
     "ham10000_list",
     "inference_list",

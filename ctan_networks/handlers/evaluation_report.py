@@ -15,6 +15,8 @@ from ctan_networks.errors import ConfigError
 from ctan_networks.handlers.report import Report
 from ctan_networks.reports.cases import read_case
 from ctan_networks.reports.figures import draw_dvh, draw_slices, to_uri
+from ctan_networks.reports.plan import PlanQuestions, plan_rows, read_prescription
+from ctan_networks.reports.plan_summary import plan_summary
 from ctan_networks.reports.summary import (
     SCORES,
     chosen_cases,
@@ -43,12 +45,16 @@ class EvaluationReport(Report):
     ``reference_dose``           ``[1, i, j, k]`` Gy; NaN where unknown
     ``predicted_dose``           ``[1, i, j, k]`` Gy
     ``mask``, ``reference_mask`` ``[1, i, j, k]`` 1 where dose is possible (either name)
+    ``prescription``             Gy, of the case; may be absent
     ===========================  ========================================================================
 
     Predictions of the active tasks must be there; references and ``mask`` may be absent, but a case without any
     reference is refused. DVH metrics are of the reference structures. The predicted dose is set to zero outside
     ``mask``, or outside the body found in the CT where there is none. Of each case only three slices are kept, on disk,
     until it is known which are to be drawn. The rest is as :py:class:`ctan_networks.handlers.report.Report` does it.
+
+    What a planner asks of both doses comes on top where it is asked for, and ``dose`` is among the tasks: see
+    ``plan_metrics``, ``goals`` and ``gamma``. All of it is in the reference structures.
 
     Args:
         output_dir: folder for the three files; made if need be.
@@ -61,9 +67,18 @@ class EvaluationReport(Report):
         title: heading of the page.
         history: CSV (epoch, name, value) that training wrote, for learning curves; left out when it is not there.
         image_key: key of the CT in HU, where ``image`` is not it.
+        plan_metrics: give mean dose, D_2 and D_98 of each structure, and of targets (PTV...) the homogeneity index and,
+            where the prescription is known, Paddick's conformity index at 95 % of it.
+        goals: goals of the plan, as :py:func:`ctan_networks.metrics.plan_goals.parse_goals` reads them; the report
+            tells which of them the reference and the predicted dose meet.
+        prescription_key: key of the prescribed dose of a case in Gy.
+        prescription: in Gy, of cases that have none of their own.
+        gamma: settings of :py:func:`ctan_networks.metrics.gamma.gamma_pass_rate`, ``{}`` for the usual ones;
+            ``{"normalisation": "prescription"}`` takes each case's own. None: not computed.
 
     Raises:
-        ConfigError: when a task is unknown.
+        ConfigError: when a task or structure is unknown, a goal or setting cannot be read, or pymedphys, which gamma
+            needs, is not installed.
     """
 
     template = "evaluation.html"
@@ -79,6 +94,11 @@ class EvaluationReport(Report):
         title: str = "Evaluation of segmentation and dose",
         history: str | os.PathLike | None = None,
         image_key: str = "image",
+        plan_metrics: bool = False,
+        goals: Sequence[Mapping[str, Any]] | None = None,
+        prescription_key: str = "prescription",
+        prescription: float | None = None,
+        gamma: Mapping[str, Any] | None = None,
     ) -> None:
         unknown = sorted(set(tasks) - {"segmentation", "dose"})
         if unknown or not tasks:
@@ -88,6 +108,11 @@ class EvaluationReport(Report):
         self.structures = list(structures)
         self.max_figures = max_figures
         self.image_key = image_key
+        self.questions: PlanQuestions | None = None
+        if "dose" in self.tasks and (plan_metrics or goals or gamma is not None):
+            self.questions = PlanQuestions.read(plan_metrics, goals, gamma, self.structures)
+        self.prescription_key = prescription_key
+        self.prescription = prescription
         self.rows: list[Row] = []
         self.views: dict[str, Path] = {}
         self.without_mask = 0
@@ -102,6 +127,9 @@ class EvaluationReport(Report):
         case = read_case(item, self.tasks, self.structures, self.image_key)
         self.register(case.name)
         self.rows += case_rows(case, self.tasks, self.structures)
+        if self.questions is not None:
+            prescription = read_prescription(item, self.prescription_key, self.prescription)
+            self.rows += plan_rows(case, self.structures, self.questions, prescription)
         self.without_mask += "dose" in self.tasks and not case.given_mask
         drawn = {key: volume.numpy() for key, volume in case.volumes.items() if key != "mask"}
         path = self.scratch(f"{len(self.views)}.npz")
@@ -123,6 +151,7 @@ class EvaluationReport(Report):
             "scores": score_table(rows),
             "dice": dice_by_structure(rows),
             "dvh": dvh_by_structure(rows),
+            **({} if self.questions is None else plan_summary(rows, self.questions)),
         }
 
     def illustrate(self) -> dict[str, Any]:

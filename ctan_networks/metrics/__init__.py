@@ -15,7 +15,10 @@ from .classification import (
 from .delta_mtl import DeltaMTL, delta_mtl
 from .dose_score import DoseScore, compute_dose_score
 from .dvh import DVHScore, compute_dvh_metrics, dose_at_volume, dvh_columns, dvh_curve, volume_at_dose
+from .gamma import GammaPassRate, gamma_pass_rate
 from .key_metric import KeyMetric, of_tasks, skill
+from .plan_goals import Goal, GoalResult, check_goals, parse_goals
+from .plan_metrics import VolumesAtDose, dose_statistics, homogeneity_index, paddick_conformity, v_at
 from .structure_dice import StructureDice, compute_structure_dice
 
 __all__ = [
@@ -23,10 +26,15 @@ __all__ = [
     "DVHScore",
     "DeltaMTL",
     "DoseScore",
+    "GammaPassRate",
+    "Goal",
+    "GoalResult",
     "Interval",
     "KeyMetric",
     "StructureDice",
+    "VolumesAtDose",
     "bootstrap_interval",
+    "check_goals",
     "compute_accuracy",
     "compute_balanced_accuracy",
     "compute_dose_score",
@@ -37,9 +45,15 @@ __all__ = [
     "compute_structure_dice",
     "delta_mtl",
     "dose_at_volume",
+    "dose_statistics",
     "dvh_columns",
     "dvh_curve",
+    "gamma_pass_rate",
+    "homogeneity_index",
     "of_tasks",
+    "paddick_conformity",
+    "parse_goals",
     "skill",
+    "v_at",
     "volume_at_dose",
 ]

@@ -4,6 +4,14 @@
 from ctan_networks.phantoms.ham10000 import ham10000_cohort
 from ctan_networks.phantoms.marker import is_phantom, mark_phantom
 from ctan_networks.phantoms.openkbp import openkbp_cohort
+from ctan_networks.phantoms.prostate import prostate_cohort
 from ctan_networks.phantoms.stoic import stoic_cohort
 
-__all__ = ["ham10000_cohort", "is_phantom", "mark_phantom", "openkbp_cohort", "stoic_cohort"]
+__all__ = [
+    "ham10000_cohort",
+    "is_phantom",
+    "mark_phantom",
+    "openkbp_cohort",
+    "prostate_cohort",
+    "stoic_cohort",
+]

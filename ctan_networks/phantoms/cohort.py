@@ -22,7 +22,7 @@ def write_cohort(target: Path, details: Mapping[str, Any], files: Iterable[str],
     Args:
         target: its folder.
         details: what it is made from; they stand in the marker.
-        files: paths inside the folder of which each must be there.
+        files: files or folders inside the folder, of which each must be there.
         write: writes it to the empty folder that it is called with.
 
     Raises:
@@ -32,7 +32,7 @@ def write_cohort(target: Path, details: Mapping[str, Any], files: Iterable[str],
     files = list(files)
 
     def complete() -> bool:
-        return read_marker(target) == details and all((target / file).is_file() for file in files)
+        return read_marker(target) == details and all((target / file).exists() for file in files)
 
     if complete():
         return

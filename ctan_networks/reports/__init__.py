@@ -15,6 +15,8 @@ from .classification_pictures import draw_photo, draw_volume, keep_display, load
 from .classification_tables import class_scores, describe_task, known_only_where, predictions_frame, roc_curves
 from .figures import draw_dvh, draw_history, draw_slices, to_png, to_uri
 from .html import render_page
+from .plan import PlanQuestions, plan_rows, read_prescription
+from .plan_summary import plan_cases, plan_summary
 from .saliency import grad_cam
 from .summary import chosen_cases, dice_by_structure, dvh_by_structure, patient_scores, score_table
 from .tables import Row, case_rows, to_frame, write_rows
@@ -26,6 +28,7 @@ __all__ = [
     "Choice",
     "ClassifiedCase",
     "Gallery",
+    "PlanQuestions",
     "Row",
     "case_metrics",
     "case_rows",
@@ -48,9 +51,13 @@ __all__ = [
     "load_display",
     "make_view",
     "patient_scores",
+    "plan_cases",
+    "plan_rows",
+    "plan_summary",
     "predictions_frame",
     "read_case",
     "read_classified",
+    "read_prescription",
     "render_page",
     "roc_curves",
     "score_table",

@@ -25,12 +25,14 @@ class Row(NamedTuple):
 
     Attributes:
         case: name of the patient.
-        task: ``segmentation`` or ``dose``.
+        task: ``segmentation`` or ``dose``; ``plan``, ``goal`` and ``gamma`` where they were asked for.
         structure: empty for a number of the whole case.
-        metric: ``dice``, ``dose_score`` or the name of a DVH metric.
-        value: Dice; dose score in Gy; \\|reference - predicted\\| of a DVH metric in Gy.
-        reference: DVH metric of the reference dose in Gy, else NaN.
-        predicted: DVH metric of the predicted dose in Gy, else NaN.
+        metric: ``dice``, ``dose_score`` or the name of a DVH metric; of a plan a metric whose name tells its unit
+            (:py:func:`ctan_networks.reports.plan.metric_unit`); a goal as it is worded; the criteria of gamma.
+        value: Dice; dose score in Gy; \\|reference - predicted\\| of a DVH metric in Gy, or of a metric of a plan; 1
+            where both doses meet a goal or both miss it, else 0; gamma pass rate in %, or number of points.
+        reference: the metric of the reference dose; 1 where it meets the goal, else 0; else NaN.
+        predicted: the same of the predicted dose.
     """
 
     case: str

@@ -4,9 +4,11 @@
 from ctan_networks.transforms.answers import SaveProbabilityJSONd
 from ctan_networks.transforms.body import BodyMaskd, body_mask
 from ctan_networks.transforms.cache_boundary import CacheBoundary
+from ctan_networks.transforms.export_dicom import ExportDICOMd
 from ctan_networks.transforms.labels import CompleteLabelsd
 from ctan_networks.transforms.lungs import LungMaskd, lung_mask
 from ctan_networks.transforms.outputs import DoseInGrayd, SameGridd, SplitOutputsd
+from ctan_networks.transforms.prescription import PrescribedDosed
 from ctan_networks.transforms.save import SaveCased, SaveMaskd, SaveSubmissiond
 from ctan_networks.transforms.structures import LabelMapd, RandMirrorPatientd, UnpackStructuresd
 
@@ -15,8 +17,10 @@ __all__ = [
     "CacheBoundary",
     "CompleteLabelsd",
     "DoseInGrayd",
+    "ExportDICOMd",
     "LabelMapd",
     "LungMaskd",
+    "PrescribedDosed",
     "RandMirrorPatientd",
     "SameGridd",
     "SaveCased",

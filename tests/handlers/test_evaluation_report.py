@@ -180,3 +180,79 @@ def test_number_of_figures_learning_curves_and_log(tmp_path, caplog):
     (record,) = (r for r in caplog.records if r.name == "ctan_networks.handlers.evaluation_report")
     assert "PHANTOM" in record.message and "Dose score" in record.message and "report.html" in record.message
     assert "case_" not in record.message.split("Report:")[0]
+
+
+GOALS = [
+    {"structure": "PTV70", "metric": "D_2", "max": "92 %", "source": "<b>protocol</b>"},
+    {"structure": "Cord", "metric": "V_30", "max": "1.2 cc"},
+    {"structure": "Parotid", "metric": "mean", "max": "26 Gy"},
+]
+
+
+def test_plan_metrics_goals_and_gamma_of_both_doses(tmp_path):
+    pytest.importorskip("pymedphys")
+    cases = [case("a", 0), case("b", 1, prescription=torch.tensor([60.0]))]
+    options = {"plan_metrics": True, "goals": GOALS, "prescription": 70.0, "gamma": {"normalisation": "prescription"}}
+    summary = run(tmp_path / "all", cases, **options)
+    rows = pd.read_csv(tmp_path / "all" / "metrics.csv").set_index(["case", "structure", "metric"])
+    met = []
+    for (batch, output), gray in zip(cases, (70, 60), strict=True):
+        doses = (
+            output["reference_dose"][0].numpy(),
+            output["predicted_dose"][0].numpy() * output["reference_mask"][0].numpy(),
+        )
+        target = output["reference_segmentation"][2].numpy() == 1
+        cord = output["reference_segmentation"][0].numpy() == 1
+        d_2 = [np.percentile(dose[target], 98) for dose in doses]
+        row = rows.loc[batch["case"], "PTV70", "D_2"]
+        assert [row["reference"], row["predicted"]] == pytest.approx(d_2, rel=1e-5)
+        assert row["value"] == pytest.approx(abs(d_2[0] - d_2[1]), rel=1e-4) and row["task"] == "plan"
+        row = rows.loc[batch["case"], "Cord", "V_30_cc"]
+        cc = [(dose[cord] >= 30).sum() * 0.04 for dose in doses]
+        assert [row["reference"], row["predicted"]] == pytest.approx(cc)
+        index = [(np.percentile(d[target], 98) - np.percentile(d[target], 2)) / np.median(d[target]) for d in doses]
+        row = rows.loc[batch["case"], "PTV70", "HI"]
+        assert [row["reference"], row["predicted"]] == pytest.approx(index, rel=1e-4)
+        hot = doses[0] * output["reference_mask"][0].numpy() >= 0.95 * gray
+        conformity = (hot & target).sum() ** 2 / (hot.sum() * target.sum())
+        assert rows.loc[batch["case"], "PTV70", "CI_95%"]["reference"] == pytest.approx(conformity)
+        met.append([[d <= 0.92 * gray for d in d_2], [c <= 1.2 for c in cc]])
+        row = rows.loc[batch["case"], "PTV70", "D_2 <= 92 %"]
+        assert [row["reference"], row["predicted"]] == met[-1][0] and row["task"] == "goal"
+    met = np.array(met)
+    assert met.any() and not met.all() and (met[..., 0] != met[..., 1]).any(), "goals that tell the doses apart"
+    for k, goal in enumerate(summary["goals"][:2]):
+        assert [goal["n"], goal["reference_met"], goal["predicted_met"]] == [2, *met[:, k].sum(0)]
+        assert goal["agree"] == (met[:, k, 0] == met[:, k, 1]).sum()
+    assert [summary["goals"][2][key] for key in ("structure", "n", "agree")] == ["Parotid", 0, 0]
+    assert summary["plan_cases"][0]["goals"][2]["reference_met"] is None
+    rates = [rows.loc[name, np.nan, "gamma_3%_3mm"]["value"] for name in "ab"]
+    assert summary["gamma"]["mean"] == pytest.approx(np.mean(rates)) and 10 < np.mean(rates) < 100
+    page = (tmp_path / "all" / "report.html").read_text()
+    assert "D_2 ≤ 92 %" in page and "&lt;b&gt;protocol" in page and "normalisation = prescription" in page
+    assert page.count("✓") + page.count("✗") == 8 + 2, "two doses, two known goals, two patients; the legend"
+
+
+def test_questions_of_the_plan_change_nothing_else(tmp_path):
+    cases = [case("a", 0), case("b", 1)]
+    plain = run(tmp_path / "plain", cases)
+    asked = run(tmp_path / "asked", cases, plan_metrics=True, goals=GOALS[1:])
+    assert {key: asked[key] for key in plain} == plain and set(asked) - set(plain) == {"plan", "goals", "plan_cases"}
+    rows = pd.read_csv(tmp_path / "asked" / "metrics.csv")
+    rows = rows[~rows["task"].isin(["plan", "goal"])].reset_index(drop=True)
+    pd.testing.assert_frame_equal(rows, pd.read_csv(tmp_path / "plain" / "metrics.csv"))
+    assert "CI_95%" not in {entry["metric"] for entry in asked["plan"]}, "no conformity without a prescription"
+    alone = run(tmp_path / "alone", cases, tasks=["segmentation"], plan_metrics=True, goals=GOALS)
+    assert not {"plan", "goals", "gamma"} & set(alone), "a network without dose has no plan"
+
+
+def test_questions_that_cannot_be_answered_are_named(tmp_path):
+    with pytest.raises(ConfigError, match="no structure 'Lens'"):
+        EvaluationReport(tmp_path, ["dose"], STRUCTURES, goals=[{**GOALS[1], "structure": "Lens"}])
+    with pytest.raises(DataError, match="a: a goal depends on the prescription"):
+        run(tmp_path, [case("a", 0)], goals=GOALS)
+    with pytest.raises(DataError, match="a: 'prescribed' must be one positive dose"):
+        run(tmp_path, [case("a", 0, prescribed=-1.0)], goals=GOALS, prescription_key="prescribed")
+    pytest.importorskip("pymedphys")
+    with pytest.raises(ConfigError, match="no setting percent; there are dose_percent, distance_mm"):
+        EvaluationReport(tmp_path, ["dose"], STRUCTURES, gamma={"percent": 3})

@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Data lists of patients in DICOM-RT, one folder a patient."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import pydicom
+from pydicom.errors import InvalidDicomError
+
+from ctan_networks.data.case_reader import ct_slices
+from ctan_networks.data.dicom_rt_convert import PROVENANCE, convert_patient
+from ctan_networks.data.nifti_patient import CT, DOSE, is_nifti_patient
+from ctan_networks.data.volume_list import as_volume, existing_path, refuse_same_names, visible
+from ctan_networks.dicom.patient_folder import plan_prescriptions
+from ctan_networks.errors import DataError
+
+__all__ = ["dicom_rt_inference_list", "dicom_rt_list"]
+
+logger = logging.getLogger(__name__)
+
+LAYOUT = (
+    "one folder a patient, each with what the planning system exported (CT, RTSTRUCT, RTDOSE, RTPLAN, in any file"
+    " names and sub-folders), or with ct.nii.gz, dose.nii.gz and a mask <structure>.nii.gz for each structure"
+)
+PATIENT_TAGS = ["PatientName", "PatientID"]
+LISTED = 40
+PSEUDONYM = "case_"
+
+
+def dicom_rt_list(
+    dataset_dir: str | os.PathLike,
+    converted_dir: str | os.PathLike,
+    patterns: Mapping[str, Sequence[str]],
+    prescription: float | None = None,
+) -> list[dict[str, Any]]:
+    """List patients for training and evaluation; DICOM is converted to NIfTI on first use.
+
+    A patient that cannot be used is listed with the reason ("unusable"), and the others go on. ROI names that no
+    pattern matches are logged once for all patients.
+
+    Args:
+        dataset_dir: one folder a patient: DICOM-RT, or NIfTI (``ct.nii.gz``, ``dose.nii.gz``, ``<structure>.nii.gz``).
+        converted_dir: folder of the converted patients.
+        patterns: structure to patterns of ROI names, see :py:func:`ctan_networks.dicom.roi_names.match_rois`.
+        prescription: in Gy, for patients whose plan states none.
+
+    Returns:
+        One item a patient: "case", "source" (its folder), "image", "segmentation" (the folder with the masks) and
+        "dose", as far as they are there, and "prescription" in Gy.
+
+    Raises:
+        DataError: when there is no patient, or two would have one name.
+
+    """
+    root = existing_path(dataset_dir, "of the data set")
+    folders = [p for p in visible(root) if p.is_dir()] if root.is_dir() else []
+    if not folders:
+        raise DataError(f"{root} holds no patient. It must hold {LAYOUT}.")
+    items: list[dict[str, Any]] = []
+    unmatched: dict[str, int] = {}
+    for number, folder in enumerate(folders, start=1):
+        item, others = _as_item(folder, Path(os.path.abspath(converted_dir)), patterns, prescription)
+        items.append(item)
+        if others is not None:
+            logger.info("converted: case %s (%d of %d)", item["case"], number, len(folders))
+            for roi in others:
+                unmatched[roi] = unmatched.get(roi, 0) + 1
+    renamed = sum(item["case"].startswith(PSEUDONYM) and item["case"] != Path(item["source"]).name for item in items)
+    if renamed:
+        logger.info(
+            "%d of %d folders are named after their patients: those cases are called %s...",
+            renamed,
+            len(items),
+            PSEUDONYM,
+        )
+    if unmatched:
+        listed = [f"{roi} ({count})" for roi, count in sorted(unmatched.items())]
+        more = f" and {len(listed) - LISTED} more" if len(listed) > LISTED else ""
+        logger.info("ROI names that match no structure (patients): %s%s", ", ".join(listed[:LISTED]), more)
+    refuse_same_names([item for item in items if "image" in item], "Rename one of the folders")
+    return items
+
+
+def dicom_rt_inference_list(dataset_dir: str | os.PathLike) -> list[dict[str, Any]]:
+    """List the CTs to predict on. Structures and doses are neither needed nor looked at.
+
+    Args:
+        dataset_dir: one patient's folder or volume, or a folder of such folders and volumes. A patient's folder holds
+            DICOM (the CT may lie in a sub-folder) or ``ct.nii.gz``.
+
+    Returns:
+        One item a case with "case" and "image", and "prescription" in Gy where a plan in the folder states it.
+
+    Raises:
+        DataError: when nothing to predict on is there, or when two cases have one name.
+
+    """
+    path = existing_path(dataset_dir, "to predict on")
+    items = _as_patient(path, nested=False)
+    if not items and path.is_dir():
+        for entry in visible(path):
+            found = _as_patient(entry, nested=True)
+            items.extend(found)
+            if not found:
+                logger.warning("%s: no CT, passed over", entry.name)
+    if not items:
+        raise DataError(f"{path} holds nothing to predict on. Give a patient's folder, a volume (NIfTI), or {LAYOUT}.")
+    refuse_same_names(items, "Rename one, or give one of the two folders")
+    return items
+
+
+def _as_patient(path: Path, nested: bool) -> list[dict[str, Any]]:
+    if not path.is_dir():
+        return [dict(item) for item in as_volume(path)]
+    if is_nifti_patient(path):
+        return [_with_prescription({"case": path.name, "image": str(path / CT)}, path)]
+    below = (Path(parent) for parent, _, _ in os.walk(path)) if nested else (path,)
+    if any(next(ct_slices(folder), None) for folder in below):
+        return [_with_prescription({"case": _case_name(path), "image": str(path)}, path)]
+    return []
+
+
+def _with_prescription(item: dict[str, Any], folder: Path) -> dict[str, Any]:
+    stated = _stated_prescription(folder)
+    return item | ({"prescription": stated} if stated else {})
+
+
+def _stated_prescription(folder: Path) -> float | None:
+    """From the provenance of a converted patient, or the one plan in a DICOM folder."""
+    try:
+        return json.loads((folder / PROVENANCE).read_text(encoding="utf-8")).get("prescription_gy")
+    except (OSError, ValueError, AttributeError):
+        pass
+    stated = plan_prescriptions(folder)
+    return stated[0] if len(stated) == 1 else None
+
+
+def _as_item(
+    folder: Path, converted_dir: Path, patterns: Mapping[str, Sequence[str]], prescription: float | None
+) -> tuple[dict[str, Any], list[str] | None]:
+    """The patient as an item, and the ROI names that match nothing if it was converted just now."""
+    others = None
+    try:
+        item: dict[str, Any] = {"case": _case_name(folder), "source": str(folder)}
+        if is_nifti_patient(folder):
+            return _complete(item, folder, patterns, prescription), None
+        converted = converted_dir / item["case"]
+        others = convert_patient(folder, converted, patterns).get("unmatched")
+        return _complete(item, converted, patterns, prescription), others
+    except DataError as error:
+        return {"case": folder.name, "source": str(folder), "image": str(folder), "unusable": str(error)}, others
+
+
+def _complete(
+    item: dict[str, Any], folder: Path, patterns: Iterable[str], prescription: float | None
+) -> dict[str, Any]:
+    item["image"] = str(folder / CT)
+    if any((folder / f"{name}.nii.gz").is_file() for name in patterns):
+        item["segmentation"] = str(folder)
+    if (folder / DOSE).is_file():
+        item["dose"] = str(folder / DOSE)
+    if not {"segmentation", "dose"} & item.keys():
+        raise DataError(f"{folder}: neither a structure that a pattern matches nor a dose.")
+    stated = _stated_prescription(folder) or prescription
+    if stated is None:
+        raise DataError(f"{item['source']}: no plan states the prescription. Give it in Gy, as --prescription 78.")
+    item["prescription"] = float(stated)
+    return item
+
+
+def _case_name(folder: Path) -> str:
+    """The folder's name, or a pseudonym where that gives the patient away."""
+    for parent, folders, files in os.walk(folder):
+        folders.sort()
+        for file in sorted(files):
+            try:
+                header = pydicom.dcmread(Path(parent) / file, stop_before_pixels=True, specific_tags=PATIENT_TAGS)
+            except InvalidDicomError:
+                continue
+            except Exception:  # noqa: BLE001  a damaged file is reported when it is used
+                continue
+            words = [str(header.get("PatientID", ""))]
+            words += str(header.get("PatientName", "")).replace("^", " ").replace("=", " ").split()
+            if any(len(word) > 2 and word.lower() in folder.name.lower() for word in words):
+                return PSEUDONYM + sha256(folder.name.encode()).hexdigest()[:10]
+            return folder.name
+    return folder.name
