@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -34,7 +35,7 @@ def export_dicom(
         results: folder of the case as inference writes it, with ``*_structures.nii.gz``, ``*_dose.nii.gz`` or both.
         output_dir: where the DICOM files go.
         structures: names of the structures in their order, separated by commas; as the bundle's ``inference.json`` has
-            them.
+            them. Default: the list in ``*_structures.json``, if that lies with the results.
         prescription: Gy, for the plan that is written where there is none.
         plan: RTPLAN file that the dose belongs to; default: the one in the CT's folder.
         seg: write a SEG beside the RTSTRUCT (needs highdicom).
@@ -51,13 +52,13 @@ def export_dicom(
     structures_file, dose_file = (_one(folder, kind) for kind in ("structures", "dose"))
     if structures_file is None and dose_file is None:
         raise DataError(f"{folder} holds neither *_structures.nii.gz nor *_dose.nii.gz. Give a case's results.")
-    series, found = reference_series(ct, output_dir)
+    series, found = reference_series(ct, output_dir, patient_id=folder.resolve().name)
     masks = dose = None
     if structures_file is not None:
         image = _load(structures_file)
         channels = np.asanyarray(image.dataobj)
         channels = channels[..., None] if channels.ndim == 3 else channels
-        names = _names(structures)
+        names = _names(structures, structures_file)
         if len(names) != channels.shape[3]:
             raise (DataError if names else ConfigError)(
                 f"{structures_file} has {channels.shape[3]} structures: give as many names, in their order, as"
@@ -88,7 +89,17 @@ def _load(file: Path) -> nib.Nifti1Image:
     return image
 
 
-def _names(given: str | Sequence[str] | None) -> list[str]:
-    if given is None:
+def _names(given: str | Sequence[str] | None, structures_file: Path) -> list[str]:
+    if given is not None:
+        # fire makes numbers of names that look like numbers
+        return [str(name).strip() for name in (given.split(",") if isinstance(given, str) else given)]
+    listed = structures_file.with_name(structures_file.name.removesuffix(".nii.gz") + ".json")
+    if not listed.is_file():
         return []
-    return [name.strip() for name in (given.split(",") if isinstance(given, str) else given)]
+    try:
+        names = json.loads(listed.read_text())
+    except ValueError as error:
+        raise DataError(f"{listed} is no JSON ({error}). Give the names as --structures NAME,NAME,...") from None
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise DataError(f"{listed} must hold a list of names. Give them as --structures NAME,NAME,...")
+    return names

@@ -103,7 +103,8 @@ def dicom_rt_inference_list(dataset_dir: str | os.PathLike) -> list[dict[str, An
 
     """
     path = existing_path(dataset_dir, "to predict on")
-    items = _as_patient(path, nested=False)
+    # One CT series in all the folders below: one patient, whose objects lie in sub-folders.
+    items = _as_patient(path, nested=path.is_dir() and len(_series_below(path, limit=2)) == 1)
     if not items and path.is_dir():
         for entry in visible(path):
             found = _as_patient(entry, nested=True)
@@ -121,10 +122,22 @@ def _as_patient(path: Path, nested: bool) -> list[dict[str, Any]]:
         return [dict(item) for item in as_volume(path)]
     if is_nifti_patient(path):
         return [_with_prescription({"case": path.name, "image": str(path / CT)}, path)]
-    below = (Path(parent) for parent, _, _ in os.walk(path)) if nested else (path,)
-    if any(next(ct_slices(folder), None) for folder in below):
+    if _series_below(path, limit=1) if nested else next(ct_slices(path), None):
         return [_with_prescription({"case": _case_name(path), "image": str(path)}, path)]
     return []
+
+
+def _series_below(path: Path, limit: int) -> set[str]:
+    """UIDs of the CT series in a folder and its sub-folders, by one slice of each folder; no more than needed."""
+    found: set[str] = set()
+    for parent, folders, _ in os.walk(path):
+        folders.sort()
+        first = next(ct_slices(parent), None)
+        if first is not None:
+            found.add(str(first[1].SeriesInstanceUID))
+        if len(found) >= limit:
+            break
+    return found
 
 
 def _with_prescription(item: dict[str, Any], folder: Path) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import datetime
 import math
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 import pydicom
@@ -13,12 +14,15 @@ from pydicom.dataset import Dataset, FileMetaDataset
 from pydicom.uid import UID, ExplicitVRLittleEndian, generate_uid
 
 import ctan_networks
+from ctan_networks.errors import DataError
 from ctan_networks.utils import atomic_path
 
-__all__ = ["base_dataset", "decimal", "decimals", "new_uid", "save"]
+__all__ = ["base_dataset", "carry_text", "decimal", "decimals", "frame_of_reference", "new_uid", "save"]
 
 RESEARCH_ONLY = "RESEARCH ONLY, not for clinical use"
 MAKER = "ctan-networks"
+# Longest value of the value representation LO (PS3.5 6.2).
+TEXT = 64
 # Patient and study of the input (DICOM PS3.3 C.7.1.1, C.7.2.1): attributes of type 2 are there even when empty.
 CARRIED = (
     "SpecificCharacterSet",
@@ -70,6 +74,38 @@ def decimals(values: object) -> list[str]:
     return [decimal(v) for v in values]  # type: ignore[attr-defined]
 
 
+def frame_of_reference(header: Dataset) -> str:
+    """FrameOfReferenceUID of a slice, or one made from its series.
+
+    Everything that is written for one CT must name the same frame, also where the CT was exported without one.
+    """
+    given, series = header.get("FrameOfReferenceUID"), header.get("SeriesInstanceUID")
+    return str(given) if given else new_uid(series, "frame") if series else ""
+
+
+def carry_text(data: Dataset, names: Iterable[str], where: str | os.PathLike) -> None:
+    """See to it that names can be stored: the right length, no delimiter, a character set that has their letters.
+
+    Args:
+        data: data set that the names go into; its SpecificCharacterSet is changed to UTF-8 where it must be.
+        names: for attributes of the value representation LO.
+        where: what errors name.
+
+    Raises:
+        DataError: when a name is empty, longer than 64 characters or holds a backslash, which parts values in DICOM.
+
+    """
+    for name in names:
+        if not name.strip() or len(name) > TEXT or "\\" in name:
+            raise DataError(
+                f"{where}: {name!r} cannot be a name in DICOM, which takes 1 to {TEXT} characters and no backslash."
+                " Rename the structure."
+            )
+        if not name.isascii():
+            # The input's set, such as ISO_IR 100, need not have the letters; UTF-8 has those of the input too.
+            data.SpecificCharacterSet = "ISO_IR 192"
+
+
 def base_dataset(
     sop_class: str, modality: str, reference: Dataset | None, uid: str, series_description: str, date: str | None = None
 ) -> Dataset:
@@ -93,6 +129,8 @@ def base_dataset(
     data.SOPClassUID, data.SOPInstanceUID = sop_class, uid
     for name in CARRIED:
         value = reference.get(name) if reference is not None else None
+        if name == "FrameOfReferenceUID" and reference is not None:
+            value = frame_of_reference(reference) or None
         if value is not None or name in REQUIRED:
             setattr(data, name, "" if value is None else value)
     for name in ("StudyInstanceUID", "FrameOfReferenceUID"):
@@ -104,7 +142,7 @@ def base_dataset(
     data.Modality = modality
     data.SeriesInstanceUID = new_uid(uid, "series")
     data.SeriesNumber = 1
-    data.SeriesDescription = series_description[:64]
+    data.SeriesDescription = series_description[:TEXT]
     data.SeriesDate = data.InstanceCreationDate = data.ContentDate = stamp[:8]
     data.SeriesTime = data.InstanceCreationTime = data.ContentTime = stamp[8:]
     data.OperatorsName = ""

@@ -18,6 +18,8 @@ __all__ = ["write_ct_series"]
 
 # Stored values are unsigned, as scanners write them.
 INTERCEPT = -1024
+# Direction cosines may be off by this much, and the slices still be called axial.
+TILT = 0.1
 
 
 def write_ct_series(
@@ -52,7 +54,7 @@ def write_ct_series(
         The series.
 
     Raises:
-        DataError: when the affine is sheared or left-handed.
+        DataError: when the affine is sheared or left-handed, or a value is not finite.
 
     """
     affine = np.asarray(affine_lps, dtype=np.float64)
@@ -62,9 +64,14 @@ def write_ct_series(
         raise DataError(
             "a DICOM series needs rectangular axes, and slices along their normal: resample or turn the volume."
         )
-    if reference is None:
-        reference = Dataset()
+    if not np.isfinite(hu).all():
+        raise DataError(f"{folder}: the CT has values that are not finite. Fill them before it is written as DICOM.")
+    given, reference = reference, Dataset()
+    if given is None:
         reference.PatientName, reference.PatientID = name, patient_id
+    else:
+        # A copy: UIDs are added below, and Dataset(given) would share its elements.
+        reference.update({element.tag: element for element in given})
     entropy = (uid_root,) if uid_root is not None else ()
     if not reference.get("StudyInstanceUID"):
         reference.StudyInstanceUID = new_uid(*(e + "study" for e in entropy))
@@ -81,7 +88,7 @@ def write_ct_series(
         data.SeriesInstanceUID = series
         data.InstanceNumber = k + 1
         data.AcquisitionNumber = 1
-        data.PatientPosition = "HFS"
+        data.PatientPosition = _patient_position(directions)
         data.KVP = ""
         data.ImagePositionPatient = decimals(position)
         data.ImageOrientationPatient = decimals([*directions[:, 0], *directions[:, 1]])
@@ -97,3 +104,12 @@ def write_ct_series(
         del data.PixelData
         headers.append(data)
     return make_series(Path(folder), files, headers)
+
+
+def _patient_position(directions: np.ndarray) -> str:
+    """PatientPosition (PS3.3 C.7.3.1.1.2) of axial slices shown as the scanner makes them; empty for others."""
+    row, column = np.round(directions[:, 0], 2), np.round(directions[:, 1], 2)
+    for position, (x, y) in {"HFS": (1, 1), "HFP": (-1, -1), "FFS": (-1, 1), "FFP": (1, -1)}.items():
+        if np.allclose(row, [x, 0, 0], atol=TILT) and np.allclose(column, [0, y, 0], atol=TILT):
+            return position
+    return ""

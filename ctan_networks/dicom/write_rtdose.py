@@ -15,7 +15,7 @@ from pydicom.tag import Tag
 from pydicom.uid import RTDoseStorage
 
 from ctan_networks.dicom.ct_series import CTSeries
-from ctan_networks.dicom.write import RESEARCH_ONLY, base_dataset, decimal, decimals, new_uid, save
+from ctan_networks.dicom.write import RESEARCH_ONLY, TEXT, base_dataset, decimal, decimals, new_uid, save
 from ctan_networks.errors import ConfigError, DataError
 
 __all__ = ["write_rtdose"]
@@ -45,7 +45,8 @@ def write_rtdose(
         bits: 16 or 32.
         description: SeriesDescription and DoseComment.
         uid_root: UIDs are made from this text; None: random.
-        summation: DoseSummationType.
+        summation: DoseSummationType. For doses of beams or fractions the standard also wants a reference to the
+            beam or fraction group, which is not written: leave it at "PLAN" for what goes to a clinical system.
         date: "YYYYMMDDhhmmss" of the writing; None: now.
 
     Returns:
@@ -73,7 +74,7 @@ def write_rtdose(
     data = base_dataset(RTDoseStorage, "RTDOSE", reference.headers[0], uid, description, date)
     data.ImageType = ["DERIVED", "SECONDARY"]
     data.DoseUnits, data.DoseType, data.DoseSummationType = "GY", "PHYSICAL", summation
-    data.DoseComment = description
+    data.DoseComment = description[:TEXT]
     item = Dataset()
     item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = plan.SOPClassUID, plan.SOPInstanceUID
     data.ReferencedRTPlanSequence = Items([item])

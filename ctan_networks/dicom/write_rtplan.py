@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 
 from pydicom.dataset import Dataset
@@ -11,6 +12,7 @@ from pydicom.uid import RTPlanStorage
 
 from ctan_networks.dicom.ct_series import CTSeries
 from ctan_networks.dicom.write import RESEARCH_ONLY, base_dataset, decimal, new_uid, save
+from ctan_networks.errors import DataError
 
 __all__ = ["write_rtplan"]
 
@@ -39,7 +41,12 @@ def write_rtplan(
     Returns:
         What was written.
 
+    Raises:
+        DataError: when the prescription is not positive.
+
     """
+    if prescription_gy is not None and not (math.isfinite(prescription_gy) and prescription_gy > 0):
+        raise DataError(f"{path}: {prescription_gy} Gy is no prescription. Give a positive dose, or none.")
     uid = new_uid(*((uid_root + "rtplan",) if uid_root is not None else ()))
     data = base_dataset(RTPlanStorage, "RTPLAN", reference.headers[0], uid, description, date)
     data.RTPlanLabel = "RESEARCH"

@@ -13,14 +13,16 @@ import numpy as np
 from contourpy import contour_generator
 from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence as Items
-from pydicom.uid import CTImageStorage, RTStructureSetStorage
+from pydicom.uid import CTImageStorage, ImplicitVRLittleEndian, RTStructureSetStorage
 
 from ctan_networks.dicom.ct_series import CTSeries
-from ctan_networks.dicom.write import RESEARCH_ONLY, base_dataset, decimals, new_uid, save
+from ctan_networks.dicom.write import RESEARCH_ONLY, base_dataset, carry_text, decimals, new_uid, save
 from ctan_networks.errors import DataError
 
 __all__ = ["mask_contours", "write_rtstruct"]
 
+# Longest value of a decimal string in an explicit transfer syntax, whose length field has 16 bits.
+EXPLICIT_BYTES = 65534
 STUDY_MANAGEMENT = "1.2.840.10008.3.1.2.3.1"
 COLOURS = (
     (230, 25, 75),
@@ -93,16 +95,17 @@ def write_rtstruct(
         What was written.
 
     Raises:
-        DataError: when a mask is not on the grid.
+        DataError: when a mask is not on the grid, or a name cannot be stored.
 
     """
     uid = new_uid(*((uid_root + "rtstruct",) if uid_root is not None else ()))
     data = base_dataset(RTStructureSetStorage, "RTSTRUCT", reference.headers[0], uid, description, date)
+    carry_text(data, masks, path)
     data.StructureSetLabel = label[:16]
     data.StructureSetDescription = description
     data.StructureSetDate, data.StructureSetTime = data.ContentDate, data.ContentTime
     data.ApprovalStatus = "UNAPPROVED"
-    data.ReferencedFrameOfReferenceSequence = Items([_frame(reference)])
+    data.ReferencedFrameOfReferenceSequence = Items([_frame(reference, data.FrameOfReferenceUID)])
     data.StructureSetROISequence, data.ROIContourSequence = Items(), Items()
     data.RTROIObservationsSequence = Items()
     for number, (name, mask) in enumerate(masks.items(), start=1):
@@ -127,6 +130,9 @@ def write_rtstruct(
         observation.RTROIInterpretedType = (roi_types or {}).get(name, _kind(name))
         observation.ROIInterpreter = ""
         data.RTROIObservationsSequence.append(observation)
+        if any(sum(len(str(v)) + 1 for v in c.ContourData) > EXPLICIT_BYTES for c in drawn.ContourSequence):
+            # pydicom would store such a contour as bytes of unknown meaning (VR UN), which planning systems refuse.
+            data.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian
     save(data, path)
     return data
 
@@ -135,7 +141,7 @@ def _kind(name: str) -> str:
     return name[:3].upper() if name[:3].upper() in ("PTV", "CTV", "GTV") else "ORGAN"
 
 
-def _frame(reference: CTSeries) -> Dataset:
+def _frame(reference: CTSeries, frame_uid: str) -> Dataset:
     series = Dataset()
     series.SeriesInstanceUID = reference.uid
     series.ContourImageSequence = Items([_image(header) for header in reference.headers])
@@ -144,7 +150,7 @@ def _frame(reference: CTSeries) -> Dataset:
     study.ReferencedSOPInstanceUID = str(reference.headers[0].StudyInstanceUID)
     study.RTReferencedSeriesSequence = Items([series])
     frame = Dataset()
-    frame.FrameOfReferenceUID = reference.frame_of_reference
+    frame.FrameOfReferenceUID = frame_uid
     frame.RTReferencedStudySequence = Items([study])
     return frame
 

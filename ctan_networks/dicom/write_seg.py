@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,27 +16,33 @@ from pydicom.sr.coding import Code
 
 import ctan_networks
 from ctan_networks.dicom.ct_series import CTSeries
-from ctan_networks.dicom.write import MAKER, RESEARCH_ONLY, new_uid
+from ctan_networks.dicom.write import MAKER, RESEARCH_ONLY, TEXT, frame_of_reference, new_uid
 from ctan_networks.errors import ConfigError, DataError
 from ctan_networks.utils import atomic_path
 
-__all__ = ["write_seg"]
+__all__ = ["require_highdicom", "write_seg"]
 
-# SNOMED CT codes of the structures at hand: words in the name, code and meaning.
+# SNOMED CT codes of the structures at hand, as DICOM's context groups have them (PS3.16): names without separators and
+# side, code and meaning. Whole names only: a gallbladder is no urinary bladder, and a bladder's wall is none either.
 ANATOMY = (
     (("bladder",), Code("89837001", "SCT", "Urinary bladder")),
     (("rectum",), Code("34402009", "SCT", "Rectum")),
-    (("femoralhead", "femhead"), Code("2812003", "SCT", "Head of femur")),
+    (("femoralhead", "femhead", "femurhead"), Code("2812003", "SCT", "Head of femur")),
     (("prostate",), Code("41216001", "SCT", "Prostate")),
-    (("brainstem",), Code("15926001", "SCT", "Brainstem")),
-    (("spinalcord",), Code("2748008", "SCT", "Spinal cord")),
-    (("parotid",), Code("45289007", "SCT", "Parotid gland")),
-    (("esophagus",), Code("32849002", "SCT", "Esophagus")),
+    (("brainstem",), Code("119238007", "SCT", "Brain stem")),
+    (("spinalcord", "cord"), Code("2748008", "SCT", "Spinal cord")),
+    (("parotid", "parotidgland"), Code("45289007", "SCT", "Parotid gland")),
+    (("esophagus", "oesophagus"), Code("32849002", "SCT", "Esophagus")),
     (("larynx",), Code("4596009", "SCT", "Larynx")),
     (("mandible",), Code("91609006", "SCT", "Mandible")),
 )
 TISSUE = Code("85756007", "SCT", "Tissue")
-TARGET = Code("228793007", "SCT", "Planning target volume")
+TARGETS = {
+    "ptv": Code("228793007", "SCT", "PTV"),
+    "ctv": Code("228792002", "SCT", "CTV"),
+    "gtv": Code("228791009", "SCT", "GTV"),
+}
+SIDES = {"left": Code("7771000", "SCT", "Left"), "right": Code("24028007", "SCT", "Right")}
 
 
 def write_seg(
@@ -60,12 +67,7 @@ def write_seg(
         DataError: when no mask holds a voxel, or one is not on the grid.
 
     """
-    try:
-        import highdicom as hd
-    except ImportError:
-        raise ConfigError(
-            'writing DICOM SEG needs highdicom (pip install "ctan-networks[dicom]"); RTSTRUCT does not.'
-        ) from None
+    hd = require_highdicom()
     for name, mask in masks.items():
         if tuple(mask.shape) != tuple(reference.shape):
             raise DataError(f"{path}: the mask of {name!r} is not on the CT's grid. Resample it.")
@@ -75,10 +77,13 @@ def write_seg(
     algorithm = hd.AlgorithmIdentificationSequence(
         name=MAKER, version=ctan_networks.__version__, family=codes.DCM.ArtificialIntelligence
     )
-    segments = [_describe(hd, number, name, algorithm) for number, name in enumerate(drawn, start=1)]
+    entropy = (uid_root,) if uid_root is not None else ()
+    segments = [
+        _describe(hd, number, name, algorithm, new_uid(*(f"{e}segment{number}" for e in entropy)))
+        for number, name in enumerate(drawn, start=1)
+    ]
     # highdicom wants [frame, row, column, segment].
     pixels = np.stack([mask.transpose(2, 1, 0) for mask in drawn.values()], axis=-1).astype(np.uint8)
-    entropy = (uid_root,) if uid_root is not None else ()
     segmentation = hd.seg.Segmentation(
         source_images=[_whole(header) for header in reference.headers],
         pixel_array=pixels,
@@ -92,8 +97,8 @@ def write_seg(
         manufacturer_model_name=MAKER,
         software_versions=ctan_networks.__version__,
         device_serial_number="0",
-        series_description=description[:64],
-        content_description=description[:64],
+        series_description=description[:TEXT],
+        content_description=description[:TEXT],
         omit_empty_frames=True,
     )
     target = Path(path)
@@ -102,27 +107,60 @@ def write_seg(
     return target
 
 
-def _describe(hd: Any, number: int, name: str, algorithm: Any) -> Any:
-    plain = name.lower().replace("_", "").replace(" ", "")
-    target = plain.startswith(("ptv", "ctv", "gtv"))
-    anatomy = next((code for words, code in ANATOMY if any(word in plain for word in words)), None)
+def require_highdicom() -> Any:
+    """The module highdicom.
+
+    Raises:
+        ConfigError: when it is not installed.
+
+    """
+    try:
+        import highdicom
+    except ImportError:
+        raise ConfigError(
+            'writing DICOM SEG needs highdicom (pip install "ctan-networks[dicom]"); RTSTRUCT does not.'
+        ) from None
+    return highdicom
+
+
+def anatomy_of(name: str) -> tuple[Code | None, Code | None]:
+    """Anatomical structure and side that a name stands for; None where it is not known."""
+    words = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)
+    parts = [part.lower() for part in re.split(r"[\W_]+", words) if part]
+    sides = {"l": "left", "lt": "left", "left": "left", "r": "right", "rt": "right", "right": "right"}
+    side = [sides[part] for part in parts if part in sides]
+    plain = "".join(part for part in parts if part not in sides)
+    code = next((code for names, code in ANATOMY if plain in names), None)
+    return code, SIDES[side[0]] if len(side) == 1 else None
+
+
+def _describe(hd: Any, number: int, name: str, algorithm: Any, tracking_uid: str) -> Any:
+    target = TARGETS.get(name[:3].lower())
+    anatomy, side = anatomy_of(name)
     category = codes.SCT.SpatialAndRelationalConcept if target else codes.SCT.AnatomicalStructure
-    return hd.seg.SegmentDescription(
+    described = hd.seg.SegmentDescription(
         segment_number=number,
         segment_label=name,
         segmented_property_category=category if anatomy or target else codes.SCT.Tissue,
-        segmented_property_type=TARGET if target else anatomy or TISSUE,
+        segmented_property_type=target or anatomy or TISSUE,
         algorithm_type=hd.seg.SegmentAlgorithmTypeValues.AUTOMATIC,
         algorithm_identification=algorithm,
-        tracking_uid=hd.UID(),
+        tracking_uid=tracking_uid,
         tracking_id=name,
     )
+    if anatomy and side and not target:
+        # PS3.3 C.8.20.2: the modifier lies within the item of the type; highdicom has no argument for it.
+        modifier = hd.sr.CodedConcept(side.value, side.scheme_designator, side.meaning)
+        described.SegmentedPropertyTypeCodeSequence[0].SegmentedPropertyTypeModifierCodeSequence = [modifier]
+    return described
 
 
 def _whole(header: pydicom.Dataset) -> pydicom.Dataset:
-    """Attributes of type 2 that some exports leave out and highdicom asks for."""
-    copy = pydicom.Dataset(header)
+    """A copy with what some exports leave out and highdicom asks for."""
+    copy = pydicom.Dataset()  # Dataset(header) would share its elements with the header
+    copy.update({element.tag: element for element in header})
     copy.file_meta = header.file_meta
+    copy.FrameOfReferenceUID = frame_of_reference(header)
     for name in ("AccessionNumber", "StudyID", "StudyDate", "StudyTime", "PatientBirthDate", "PatientSex"):
         if name not in copy:
             setattr(copy, name, "")

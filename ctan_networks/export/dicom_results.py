@@ -16,11 +16,12 @@ from scipy import ndimage
 from ctan_networks.data import CaseReader
 from ctan_networks.dicom.ct_series import CTSeries
 from ctan_networks.dicom.patient_folder import read_ct, scan_folder
+from ctan_networks.dicom.write import TEXT
 from ctan_networks.dicom.write_ct import write_ct_series
 from ctan_networks.dicom.write_rtdose import write_rtdose
 from ctan_networks.dicom.write_rtplan import write_rtplan
 from ctan_networks.dicom.write_rtstruct import write_rtstruct
-from ctan_networks.dicom.write_seg import write_seg
+from ctan_networks.dicom.write_seg import require_highdicom, write_seg
 from ctan_networks.errors import DataError
 
 __all__ = ["export_dicom", "reference_series", "to_series_grid"]
@@ -31,13 +32,17 @@ RAS_TO_LPS = np.diag([-1.0, -1.0, 1.0, 1.0])
 DERIVED = "RESEARCH ONLY, CT derived from a file without DICOM header"
 
 
-def reference_series(ct: str | os.PathLike, output_dir: str | os.PathLike) -> tuple[CTSeries, pydicom.Dataset | None]:
+def reference_series(
+    ct: str | os.PathLike, output_dir: str | os.PathLike, patient_id: str | None = None
+) -> tuple[CTSeries, pydicom.Dataset | None]:
     """The CT series that results refer to, and the plan that lies with it.
 
     Args:
         ct: folder of a patient or a CT series in DICOM; or a volume of another form (NIfTI, OpenKBP, ...), from which
             a series with new UIDs is then written.
         output_dir: a series that must be written goes to its sub-folder ``CT``.
+        patient_id: PatientID and PatientName of a series that must be written; None: "ANONYMOUS". Give each patient
+            another: systems take what has the same PatientID for one patient.
 
     Returns:
         The series; and the RTPLAN in the folder, if there is exactly one in the series' frame of reference.
@@ -63,8 +68,8 @@ def reference_series(ct: str | os.PathLike, output_dir: str | os.PathLike) -> tu
         Path(output_dir) / "CT",
         turned.get_fdata(dtype=np.float32),
         RAS_TO_LPS @ turned.affine,
-        name="Anonymous",
-        patient_id="ANONYMOUS",
+        name=(patient_id or "Anonymous")[:TEXT],
+        patient_id=(patient_id or "ANONYMOUS")[:TEXT],
         series_description=DERIVED,
     )
     return series, None
@@ -102,6 +107,7 @@ def export_dicom(
     dose: np.ndarray | None = None,
     plan: pydicom.Dataset | None = None,
     prescription: float | None = None,
+    patient_id: str | None = None,
     seg: bool = True,
 ) -> dict[str, Path]:
     """Write structures and dose of one case.
@@ -116,6 +122,7 @@ def export_dicom(
         dose: Gy, ``[i, j, k]`` on the CT's grid; values below 0 are set to 0.
         plan: the RTPLAN that the dose belongs to.
         prescription: Gy, for the minimal plan.
+        patient_id: of the CT series that is written where ``ct`` is not DICOM; see :py:func:`reference_series`.
         seg: write ``SEG.dcm`` too (needs highdicom).
 
     Returns:
@@ -127,11 +134,13 @@ def export_dicom(
     """
     if not masks and dose is None:
         raise DataError("nothing to export: give structures, a dose, or both.")
+    if masks and seg:
+        require_highdicom()  # before anything is written
     out = Path(output_dir)
     if isinstance(ct, CTSeries):
         series = ct
     else:
-        series, found = reference_series(ct, out)
+        series, found = reference_series(ct, out, patient_id)
         plan = plan if plan is not None else found
     written: dict[str, Path] = {}
     structures = None

@@ -170,7 +170,9 @@ def _beams(
     distance = ndimage.distance_transform_edt(~ptv, sampling=spacing)
     spared = 1 - 0.35 * ndimage.gaussian_filter((spared_organs & ~ptv).astype(float), 0.8)
     ripple = ndimage.gaussian_filter(rng.standard_normal(ptv.shape), 1.5)
-    wanted = np.where(ptv, 1 + 0.01 * ripple / ripple.std(), bath * spared * (0.86 + 0.14 * np.exp(-distance / 8)))
+    # Fields are a little wider than the target, so that its border gets the dose too.
+    covered = ndimage.binary_dilation(ptv, iterations=1)
+    wanted = np.where(covered, 1 + 0.01 * ripple / ripple.std(), bath * spared * (0.86 + 0.14 * np.exp(-distance / 8)))
     wanted = ndimage.gaussian_filter(wanted, 0.5) * body
     wanted *= prescription * rng.uniform(1.0, 1.02) / wanted[ptv].mean()
     share = wanted / np.maximum(np.sum(raw, axis=0), 1e-6)

@@ -38,7 +38,7 @@ ROI_NAMES = {
 MISSING = {"FemoralHeadLeft": 0.06, "FemoralHeadRight": 0.06}
 BEAM_DOSES = 0.25
 BEAM_GROUPS = ((0, 1, 2), (3, 4), (5, 6))
-DOSE_SPACING = (5.0, 5.0, 3.0)
+DOSE_SPACING = (3.5, 3.5, 3.0)
 
 
 def prostate_cohort(root: str | os.PathLike, patients: int = 25, seed: int = 0) -> str:
@@ -128,7 +128,7 @@ def _write_patient(folder: Path, rng: np.random.Generator, uid_root: str) -> Non
             ct,
             plan,
             affine=affine,
-            bits=int(rng.choice([16, 32])),
+            bits=int(rng.choice([16, 16, 32])),
             uid_root=f"{uid_root}/{k}",
             summation="PLAN" if len(doses) == 1 else "BEAM",
             **common,

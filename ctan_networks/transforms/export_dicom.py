@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from monai.transforms import Transform
 
+from ctan_networks.dicom.write_seg import require_highdicom
+from ctan_networks.errors import DataError
 from ctan_networks.export.dicom_results import export_dicom, reference_series, to_series_grid
 from ctan_networks.transforms.save import case_name
 
@@ -37,6 +39,9 @@ class ExportDICOMd(Transform):
         image_key: the CT, whose ``filename_or_obj`` says where the case came from.
         prescription_key: the case's prescription in Gy.
 
+    Raises:
+        ConfigError: when SEG is asked for and highdicom is not installed.
+
     """
 
     def __init__(
@@ -51,6 +56,8 @@ class ExportDICOMd(Transform):
         image_key: str = "image",
         prescription_key: str = "prescription",
     ) -> None:
+        if enabled and seg:
+            require_highdicom()  # now, and not after hours of inference
         self.structures = tuple(structures)
         self.output_dir = Path(output_dir)
         self.prescription = prescription
@@ -67,11 +74,16 @@ class ExportDICOMd(Transform):
             return d
         name = case_name(d)
         folder = self.output_dir / name / "dicom"
-        series, plan = reference_series(str(d[self.image_key].meta["filename_or_obj"]), folder)
+        series, plan = reference_series(str(d[self.image_key].meta["filename_or_obj"]), folder, patient_id=name)
         masks = dose = None
         if self.segmentation_key in d:
             volume = d[self.segmentation_key]
             channels = np.asarray(torch.as_tensor(volume).cpu())
+            if len(channels) != len(self.structures):
+                raise DataError(
+                    f"case {name}: {len(channels)} channels for {len(self.structures)} structures. Give the names of the"
+                    " network's structures, in its order."
+                )
             masks = {
                 structure: to_series_grid(channel, volume.affine.numpy(), series, order=0) > 0.5
                 for structure, channel in zip(self.structures, channels, strict=True)

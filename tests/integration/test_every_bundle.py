@@ -10,7 +10,7 @@ import pytest
 import torch
 from monai.bundle import load
 
-from ctan_networks.phantoms import ham10000_cohort, openkbp_cohort, stoic_cohort
+from ctan_networks.phantoms import ham10000_cohort, openkbp_cohort, prostate_cohort, stoic_cohort
 
 NAMES = sorted(p.name for p in (Path(__file__).resolve().parents[2] / "bundles").iterdir() if (p / "configs").is_dir())
 
@@ -54,6 +54,7 @@ def test_zoo_verifications_pass_from_the_repositorys_root(bundles, tmp_path, com
 COHORTS = {
     "ham10000_ctan": lambda folder: ham10000_cohort(folder, lesions=21),
     "openkbp_ctan": lambda folder: openkbp_cohort(folder, train=1, validation=1),
+    "prostate_ctan": lambda folder: prostate_cohort(folder, patients=5),
     "stoic_ctan": lambda folder: stoic_cohort(folder, patients=8),
 }
 
