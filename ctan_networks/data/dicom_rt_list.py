@@ -103,8 +103,7 @@ def dicom_rt_inference_list(dataset_dir: str | os.PathLike) -> list[dict[str, An
 
     """
     path = existing_path(dataset_dir, "to predict on")
-    # One CT series in all the folders below: one patient, whose objects lie in sub-folders.
-    items = _as_patient(path, nested=path.is_dir() and len(_series_below(path, limit=2)) == 1)
+    items = _as_patient(path, nested=path.is_dir() and _is_one_patient(path))
     if not items and path.is_dir():
         for entry in visible(path):
             found = _as_patient(entry, nested=True)
@@ -125,6 +124,12 @@ def _as_patient(path: Path, nested: bool) -> list[dict[str, Any]]:
     if _series_below(path, limit=1) if nested else next(ct_slices(path), None):
         return [_with_prescription({"case": _case_name(path), "image": str(path)}, path)]
     return []
+
+
+def _is_one_patient(path: Path) -> bool:
+    """One CT series in all the folders below, and nothing else to predict on: objects that lie in sub-folders."""
+    others = any(is_nifti_patient(p) if p.is_dir() else as_volume(p) for p in visible(path))
+    return not others and len(_series_below(path, limit=2)) == 1
 
 
 def _series_below(path: Path, limit: int) -> set[str]:
