@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,17 +29,21 @@ def constant_dose(bundle: str, dataset_dir: Any = None, **overrides: Any) -> dic
         str(Path(bundle) / "configs" / "train.json"), workflow_type="train", logging_file=False, **given
     )
     workflow.initialize()
-    train, validation = (workflow.parser.get_parsed_content(f"{part}#dataset") for part in ("train", "validate"))
-    unit = float(workflow.parser.get_parsed_content("dose_unit"))
-    shares = []
-    for k in range(len(train)):
-        case = train[k][0] if isinstance(train[k], list) else train[k]
-        inside = np.asarray(case["mask"]) > 0
-        shares.append(float(np.asarray(case["dose"])[inside].mean()) / unit)
-    share = float(np.mean(shares))
-    scores = []
-    for k in range(len(validation)):
-        case = validation[k]
-        inside = np.asarray(case["mask"]) > 0
-        scores.append(float(np.abs(np.asarray(case["dose"])[inside] - share * float(case["prescription"])).mean()))
-    return {"mean_share_of_prescription": round(share, 4), "constant_dose_score": round(float(np.mean(scores)), 2)}
+    parser = workflow.parser
+    dataset, unit = parser.get_parsed_content("validate#dataset"), float(parser.get_parsed_content("dose_unit"))
+    validation = dataset.data
+    # Whole cases, as evaluation sees them: training's are cropped.
+    dataset.set_data(parser.get_parsed_content("train#dataset#data"))
+    share = float(np.mean([dose.mean() / prescription for dose, prescription in _doses(dataset, unit)]))
+    dataset.set_data(validation)
+    errors = [np.abs(dose - share * prescription).mean() for dose, prescription in _doses(dataset, unit)]
+    return {"mean_share_of_prescription": round(share, 4), "constant_dose_score": round(float(np.mean(errors)), 2)}
+
+
+def _doses(dataset: Any, unit: float) -> Iterator[tuple[np.ndarray, float]]:
+    """Doses (Gy) where dose is possible, and prescription, of each case that has a dose."""
+    for k in range(len(dataset)):
+        case = dataset[k]
+        dose = np.asarray(case["dose"], dtype=np.float64)[np.asarray(case["mask"]) > 0]
+        if not np.isnan(dose).any():
+            yield dose, float(case.get("prescription", unit))

@@ -72,14 +72,7 @@ def dicom_rt_list(
             logger.info("converted: case %s (%d of %d)", item["case"], number, len(folders))
             for roi in others:
                 unmatched[roi] = unmatched.get(roi, 0) + 1
-    renamed = sum(item["case"].startswith(PSEUDONYM) and item["case"] != Path(item["source"]).name for item in items)
-    if renamed:
-        logger.info(
-            "%d of %d folders are named after their patients: those cases are called %s...",
-            renamed,
-            len(items),
-            PSEUDONYM,
-        )
+    _tell_renamed([(item["case"], Path(item["source"])) for item in items])
     if unmatched:
         listed = [f"{roi} ({count})" for roi, count in sorted(unmatched.items())]
         more = f" and {len(listed) - LISTED} more" if len(listed) > LISTED else ""
@@ -112,8 +105,21 @@ def dicom_rt_inference_list(dataset_dir: str | os.PathLike) -> list[dict[str, An
                 logger.warning("%s: no CT, passed over", entry.name)
     if not items:
         raise DataError(f"{path} holds nothing to predict on. Give a patient's folder, a volume (NIfTI), or {LAYOUT}.")
+    _tell_renamed([(item["case"], Path(item["image"])) for item in items if Path(item["image"]).is_dir()])
     refuse_same_names(items, "Rename one, or give one of the two folders")
     return items
+
+
+def _tell_renamed(cases: Sequence[tuple[str, Path]]) -> None:
+    """Say, without a name, that cases have pseudonyms."""
+    renamed = sum(case.startswith(PSEUDONYM) and case != folder.name for case, folder in cases)
+    if renamed:
+        logger.info(
+            "%d of %d folders are named after their patients: those cases are called %s...",
+            renamed,
+            len(cases),
+            PSEUDONYM,
+        )
 
 
 def _as_patient(path: Path, nested: bool) -> list[dict[str, Any]]:

@@ -108,8 +108,7 @@ def write_ct_series(
 
 def _patient_position(directions: np.ndarray) -> str:
     """PatientPosition (PS3.3 C.7.3.1.1.2) of axial slices shown as the scanner makes them; empty for others."""
-    row, column = np.round(directions[:, 0], 2), np.round(directions[:, 1], 2)
     for position, (x, y) in {"HFS": (1, 1), "HFP": (-1, -1), "FFS": (-1, 1), "FFP": (1, -1)}.items():
-        if np.allclose(row, [x, 0, 0], atol=TILT) and np.allclose(column, [0, y, 0], atol=TILT):
+        if np.allclose(directions[:, :2], np.transpose([[x, 0, 0], [0, y, 0]]), atol=TILT):
             return position
     return ""

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A dose as an RTDOSE.
 
-Read back with pydicom and this package's own reader; not tried with Eclipse or RayStation.
+Read back with pydicom and this package's own reader, and accepted by pydicomrt's checker; not tried with Eclipse or
+RayStation.
 """
 
 from __future__ import annotations

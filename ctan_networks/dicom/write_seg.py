@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Mapping
@@ -120,6 +121,8 @@ def require_highdicom() -> Any:
         raise ConfigError(
             'writing DICOM SEG needs highdicom (pip install "ctan-networks[dicom]"); RTSTRUCT does not.'
         ) from None
+    # It logs each attribute that it copies, UIDs among them.
+    logging.getLogger("highdicom").setLevel(logging.WARNING)
     return highdicom
 
 

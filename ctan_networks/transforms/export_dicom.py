@@ -81,8 +81,8 @@ class ExportDICOMd(Transform):
             channels = np.asarray(torch.as_tensor(volume).cpu())
             if len(channels) != len(self.structures):
                 raise DataError(
-                    f"case {name}: {len(channels)} channels for {len(self.structures)} structures. Give the names of the"
-                    " network's structures, in its order."
+                    f"case {name}: {len(channels)} channels for {len(self.structures)} structures. Name the network's"
+                    " structures, in its order."
                 )
             masks = {
                 structure: to_series_grid(channel, volume.affine.numpy(), series, order=0) > 0.5

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ctan_networks.commands import phantoms, trivial_scores
+from ctan_networks.commands import constant_dose, phantoms, trivial_scores
 from ctan_networks.errors import ConfigError, DataError
 
 
@@ -19,13 +19,13 @@ def cohort(tmp_path_factory) -> Path:
     return Path(phantoms(str(tmp_path_factory.mktemp("cohort")), train=2, validation=2))
 
 
+def read(patient: Path, name: str) -> pd.Series:
+    table = pd.read_csv(patient / f"{name}.csv", index_col=0)
+    return table["data"].fillna(1.0)
+
+
 def test_trivial_scores_against_pandas(cohort):
     scores = trivial_scores(str(cohort))
-
-    def read(patient: Path, name: str) -> pd.Series:
-        table = pd.read_csv(patient / f"{name}.csv", index_col=0)
-        return table["data"].fillna(1.0)
-
     train = sorted((cohort / "train-pats").iterdir())
     total = pd.concat([read(p, "dose") for p in train]).groupby(level=0).sum()
     count = pd.concat([read(p, "possible_dose_mask") for p in train]).groupby(level=0).sum()
@@ -38,6 +38,21 @@ def test_trivial_scores_against_pandas(cohort):
     assert scores["zero_dose_score"] == pytest.approx(np.mean(zero), abs=0.01)
     assert scores["mean_training_dose_dose_score"] == pytest.approx(np.mean(guess), abs=0.01)
     assert scores["mean_training_dose_dvh_score"] < scores["zero_dvh_score"]
+
+
+def test_constant_dose_agrees_with_its_definition(bundles, cohort, tmp_path):
+    options = {"cache_dir": str(tmp_path / "cache"), "num_workers": 0}
+    found = constant_dose(str(bundles / "openkbp_ctan"), str(cohort), **options)
+
+    def possible(split: str) -> list[np.ndarray]:
+        patients = sorted((cohort / f"{split}-pats").iterdir())
+        inside = [read(p, "possible_dose_mask").index for p in patients]
+        return [read(p, "dose").reindex(k).fillna(0).to_numpy() for p, k in zip(patients, inside, strict=True)]
+
+    mean = np.mean([dose.mean() for dose in possible("train")])
+    assert found["mean_share_of_prescription"] == pytest.approx(mean / 70, abs=1e-4)
+    errors = [np.abs(dose - mean).mean() for dose in possible("validation")]
+    assert found["constant_dose_score"] == pytest.approx(np.mean(errors), abs=0.01)
 
 
 def test_trivial_scores_name_what_is_missing(tmp_path):
@@ -62,7 +77,8 @@ def test_commands_run_from_the_command_line(tmp_path):
 def test_phantoms_of_each_data_set(tmp_path):
     assert (Path(phantoms(str(tmp_path / "h"), dataset="ham10000", lesions=21)) / "HAM10000_metadata.csv").is_file()
     assert (Path(phantoms(str(tmp_path / "s"), dataset="stoic", patients=4)) / "metadata" / "reference.csv").is_file()
-    with pytest.raises(ConfigError, match="openkbp, ham10000, stoic"):
+    assert (Path(phantoms(str(tmp_path / "p"), dataset="prostate", patients=1)) / "P001").is_dir()
+    with pytest.raises(ConfigError, match="openkbp, prostate, ham10000, stoic"):
         phantoms(str(tmp_path), dataset="mnist")
     with pytest.raises(ConfigError, match="patients"):
         phantoms(str(tmp_path), dataset="openkbp", patients=3)

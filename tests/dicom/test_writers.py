@@ -70,7 +70,7 @@ def test_the_ct_comes_back(written):
     files = sorted(folder.glob("CT_*.dcm"))
     again = make_series(folder, files, [pydicom.dcmread(f, stop_before_pixels=True) for f in files])
     assert np.array_equal(again.volume(), ct.volume())
-    assert sorted(np.unique(again.volume() - hu if again.affine[2, 2] > 0 else [0])) == [0]
+    assert np.array_equal(again.volume(), hu)
     # The voxel that was highest is where it was, in the patient's coordinates.
     where = np.unravel_index(hu.argmax(), hu.shape)
     original = affine_of([ct.affine[:3, i] / np.linalg.norm(ct.affine[:3, i]) for i in range(3)])
@@ -122,8 +122,9 @@ def test_a_dose_of_16_bits_and_a_grid_of_its_own(written, tmp_path, bits):
     affine[:3, 3] += ct.affine[:3, :3] @ [3.25, -0.4, 2.0]
     data = write_rtdose(tmp_path / "d.dcm", dose, ct, plan, affine=affine, bits=bits)
     grid = read_dose(tmp_path / "d.dcm")
-    if grid.affine[2, 2] * affine[2, 2] > 0:  # else frames come back in the other order
-        assert np.abs(grid.dose - dose).max() <= float(data.DoseGridScaling) + 4e-6  # float32 of 70 Gy
+    # The reader may turn the frames round: compare in the order in which they were written.
+    found = grid.dose if grid.affine[:3, 2] @ affine[:3, 2] > 0 else grid.dose[:, :, ::-1]
+    assert np.abs(found - dose).max() <= float(data.DoseGridScaling) / 2 + 4e-6  # float32 of 70 Gy
     peak = np.unravel_index(dose.argmax(), dose.shape)
     found = np.unravel_index(grid.dose.argmax(), dose.shape)
     assert np.allclose(grid.affine @ [*found, 1], affine @ [*peak, 1], atol=1e-3)
