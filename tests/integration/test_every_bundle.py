@@ -6,10 +6,14 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import nibabel as nib
 import pytest
 import torch
 from monai.bundle import load
 
+from ctan_networks.dicom.patient_folder import read_treatment_plan, scan_folder
+from ctan_networks.dicom.rtdose import read_dose
+from ctan_networks.dicom.rtstruct import read_structures
 from ctan_networks.phantoms import ham10000_cohort, openkbp_cohort, prostate_cohort, stoic_cohort
 
 NAMES = sorted(p.name for p in (Path(__file__).resolve().parents[2] / "bundles").iterdir() if (p / "configs").is_dir())
@@ -90,3 +94,19 @@ def test_metadata_and_configurations_agree(bundles, name):
     assert (bundles / name / "models" / "model.pt").stat().st_size < 25e6
     described = (bundles / name / "docs" / "README.md").read_text()
     assert "Research use only" in described and (bundles / name / "docs" / "data_license.txt").is_file()
+
+
+def test_results_of_any_bundle_with_structures_and_dose_become_dicom(bundle_copy, bundles, tmp_path):
+    """OpenKBP's CSV has no DICOM header: a CT series and a plan are written with the results."""
+    bundle = bundle_copy("openkbp_ctan", small={}, quick={})
+    data = openkbp_cohort(tmp_path / "data", train=1, validation=0)
+    options = {"dataset_dir": data, "output_dir": str(tmp_path / "out"), "export_dicom": True}
+    weights = {"checkpoint": str(bundles / "openkbp_ctan" / "models" / "model.pt")}
+    bundle.workflow(("inference",), "infer", **options, **weights).run()
+    folder = tmp_path / "out" / "pt_1" / "dicom"
+    plan = read_treatment_plan(scan_folder(folder))
+    assert plan.prescription == 70.0 and plan.ct.shape == (128, 128, 128)
+    names = [roi.name for roi in read_structures(*plan.structure_set)]
+    assert names[0] == "Brainstem" and names[-1] == "PTV70"
+    image = nib.load(tmp_path / "out" / "pt_1" / "pt_1_dose.nii.gz")
+    assert read_dose(folder / "RTDOSE.dcm").dose.max() == pytest.approx(image.get_fdata().max(), abs=1e-3)
