@@ -24,6 +24,7 @@ __all__ = [
     "for_tasks",
     "pick_weights",
     "trained_with",
+    "warn_of_phantom_weights",
     "warn_of_phantoms",
 ]
 
@@ -93,6 +94,33 @@ def warn_of_phantoms(phantom: bool) -> None:
     """Say it in the log when the data are phantoms."""
     if phantom:
         logger.warning("PHANTOM DATA: whatever is trained, measured or predicted here says nothing about patients.")
+
+
+def warn_of_phantom_weights(checkpoint: str | os.PathLike, bundle_root: str | os.PathLike) -> bool:
+    """Say it in the log when weights were trained on phantoms.
+
+    It stands in ``model.json`` beside the weights of a training, and in ``metadata.json`` ("weights": "phantom") for
+    those that a bundle ships.
+
+    Args:
+        checkpoint: the weights.
+        bundle_root: the bundle's folder.
+
+    Returns:
+        Whether they are.
+
+    """
+    phantom = trained_with(checkpoint, "phantom", None)
+    shipped = Path(bundle_root) / "models" / "model.pt"
+    if phantom is None and Path(checkpoint).resolve() == shipped.resolve():
+        try:
+            metadata = json.loads((Path(bundle_root) / "configs" / "metadata.json").read_text(encoding="utf-8"))
+            phantom = metadata.get("weights") == "phantom"
+        except (OSError, ValueError):
+            phantom = None
+    if phantom:
+        logger.warning("PHANTOM WEIGHTS: %s was trained on phantoms and knows nothing about patients.", checkpoint)
+    return bool(phantom)
 
 
 def pick_weights(*candidates: str | os.PathLike) -> str:

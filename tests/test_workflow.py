@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import pytest
 from monai.bundle import ConfigParser, ConfigWorkflow
 
+from ctan_networks import workflow
 from ctan_networks.errors import ConfigError
 from ctan_networks.workflow import bundle_root, choose_recipe, pick_weights
 
@@ -103,3 +105,21 @@ def test_pick_weights_takes_the_first_that_is_there(tmp_path):
     assert pick_weights(tmp_path / "a.pt", tmp_path / "b.pt") == str(tmp_path / "b.pt")
     with pytest.raises(ConfigError, match=r"a\.pt and .*c\.pt.*--checkpoint"):
         pick_weights(tmp_path / "a.pt", tmp_path / "c.pt")
+
+
+def test_phantom_weights_are_called_so(tmp_path, caplog):
+    shipped = tmp_path / "bundle" / "models" / "model.pt"
+    (tmp_path / "bundle" / "configs").mkdir(parents=True)
+    metadata = tmp_path / "bundle" / "configs" / "metadata.json"
+    for weights, expected in (("phantom", True), ("OpenKBP: 169 patients", False)):
+        metadata.write_text(json.dumps({"weights": weights}))
+        caplog.clear()
+        assert workflow.warn_of_phantom_weights(shipped, tmp_path / "bundle") is expected
+        assert ("PHANTOM WEIGHTS" in caplog.text) is expected
+    # What a training wrote beside its weights counts before what the bundle says of its own.
+    metadata.write_text(json.dumps({"weights": "phantom"}))
+    for phantom in (True, False):
+        (tmp_path / "model.json").write_text(json.dumps({"phantom": phantom}))
+        assert workflow.warn_of_phantom_weights(tmp_path / "model.pt", tmp_path / "bundle") is phantom
+    (tmp_path / "model.json").unlink()
+    assert workflow.warn_of_phantom_weights(tmp_path / "elsewhere.pt", tmp_path / "bundle") is False
