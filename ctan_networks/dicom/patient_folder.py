@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 CT_IMAGES = (CTImageStorage, EnhancedCTImageStorage)
 # What of a header the matching needs; the rest of it is read when the object is used.
-NEEDED = ("Modality", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID")
+NEEDED = ("Modality", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID", "ImageType")
 Read = Sequence[tuple[Path, Any]]
 
 
@@ -108,7 +108,9 @@ def scan_folder(folder: str | os.PathLike) -> PatientObjects:
             found.damaged.append(file)
             continue
         modality, series = str(header.get("Modality", "")), header.get("SeriesInstanceUID")
-        if modality == "CT" and series:
+        if modality == "CT" and "LOCALIZER" in (header.get("ImageType") or ()):
+            found.other["CT localizer"] = found.other.get("CT localizer", 0) + 1
+        elif modality == "CT" and series:
             found.ct.setdefault(str(series), []).append(file)
         elif modality == "RTSTRUCT":
             found.structure_sets.append(file)
@@ -126,9 +128,10 @@ def scan_folder(folder: str | os.PathLike) -> PatientObjects:
 def read_treatment_plan(objects: PatientObjects, need_structures: bool = True, need_dose: bool = True) -> TreatmentPlan:
     """Choose the CT series of a folder and the structures, doses and plan that belong to it.
 
-    The CT is the one series that is there, or of several the one on which structures were drawn. Structure sets count
-    when they name that series, doses and plans when they lie in its frame of reference. Of several structure sets the
-    plan's is taken, else the latest. A plan's total dose is taken if there is one, else its doses a beam are summed.
+    The CT is the one series that is there (localizers do not count), or of several the one on which structures were
+    drawn. Structure sets count when they name that series, or name none and lie in its frame of reference; doses and
+    plans when they lie in its frame of reference. Of several structure sets the plan's is taken, else the latest. A
+    plan's total dose is taken if there is one, else its doses a beam are summed.
 
     Args:
         objects: of the folder.
@@ -143,7 +146,7 @@ def read_treatment_plan(objects: PatientObjects, need_structures: bool = True, n
     where = f"{objects.folder} ({objects.summary()})"
     structure_sets = [(file, pydicom.dcmread(file)) for file in objects.structure_sets]
     ct = _choose_series(where, objects, structure_sets)
-    fitting = [(file, data) for file, data in structure_sets if ct.uid in referenced_series(data)]
+    fitting = [(file, data) for file, data in structure_sets if _was_drawn_on(data, ct)]
     if structure_sets and not fitting:
         raise DataError(
             f"{where}: no structure set was drawn on this CT series; they name other images. Export the structures"
@@ -254,6 +257,19 @@ def _choose_doses(where: str, doses: Read) -> tuple[Read, str | None]:
         kinds = ", ".join(sorted({str(d.get("DoseSummationType", "")) for _, d in members}))
         raise DataError(f"{where}: doses of the kind {kinds} are no dose of a plan. Export the plan's total dose.")
     return total or parts, uid or None
+
+
+def _was_drawn_on(structure_set: pydicom.Dataset, ct: CTSeries) -> bool:
+    named = referenced_series(structure_set)
+    if named:
+        return ct.uid in named
+    frames = {
+        str(f.get("FrameOfReferenceUID", "")) for f in structure_set.get("ReferencedFrameOfReferenceSequence") or []
+    }
+    frames |= {
+        str(roi.get("ReferencedFrameOfReferenceUID", "")) for roi in structure_set.get("StructureSetROISequence") or []
+    }
+    return bool(ct.frame_of_reference) and ct.frame_of_reference in frames
 
 
 def _choose_structures(

@@ -123,6 +123,34 @@ def test_structures_of_another_series(patient):
     assert "no structure set was drawn on this CT series" in error(patient)
 
 
+def test_structures_that_name_no_series_count_by_their_frame_of_reference(patient):
+    def forget(data: pydicom.Dataset) -> None:
+        for frame in data.ReferencedFrameOfReferenceSequence:
+            del frame.RTReferencedStudySequence
+
+    change(files(patient, "RTSTRUCT"), forget)
+    assert read_treatment_plan(scan_folder(patient)).structure_set is not None
+
+    def elsewhere(data: pydicom.Dataset) -> None:
+        for item in (*data.ReferencedFrameOfReferenceSequence, *data.StructureSetROISequence):
+            for name in ("FrameOfReferenceUID", "ReferencedFrameOfReferenceUID"):
+                if name in item:
+                    setattr(item, name, generate_uid())
+
+    change(files(patient, "RTSTRUCT"), elsewhere)
+    assert "no structure set was drawn on this CT series" in error(patient)
+
+
+def test_localizers_are_no_second_series(patient):
+    own = read_treatment_plan(scan_folder(patient)).ct.uid
+    for file in files(patient, "RTSTRUCT"):
+        file.unlink()
+    copy_series(patient, ImageType=["ORIGINAL", "PRIMARY", "LOCALIZER"])
+    objects = scan_folder(patient)
+    assert "CT localizer" in objects.summary()
+    assert read_treatment_plan(objects, need_structures=False).ct.uid == own
+
+
 def test_no_structures_no_dose_no_ct(original, patient, tmp_path):
     for modality, words in (("RTSTRUCT", "no structures"), ("RTDOSE", "no dose"), ("CT", "no CT images")):
         folder = Path(shutil.copytree(original, tmp_path / modality))
