@@ -3,6 +3,7 @@
 
 from ctan_networks.commands.compare import compare
 from ctan_networks.commands.constant_dose import constant_dose
+from ctan_networks.commands.export import export
 from ctan_networks.commands.export_dicom import export_dicom
 from ctan_networks.commands.inspect import inspect
 from ctan_networks.commands.pack import pack
@@ -10,4 +11,14 @@ from ctan_networks.commands.phantoms import phantoms
 from ctan_networks.commands.trivial_scores import trivial_scores
 from ctan_networks.commands.unpack import unpack
 
-__all__ = ["compare", "constant_dose", "export_dicom", "inspect", "pack", "phantoms", "trivial_scores", "unpack"]
+__all__ = [
+    "compare",
+    "constant_dose",
+    "export",
+    "export_dicom",
+    "inspect",
+    "pack",
+    "phantoms",
+    "trivial_scores",
+    "unpack",
+]

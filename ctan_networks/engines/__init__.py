@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What MONAI's trainer and evaluator need to work on several tasks."""
 
+from ctan_networks.engines.backends import inference_network
 from ctan_networks.engines.gradient_aggregation import GradientAggregation, gradient_step
 from ctan_networks.engines.mixed_precision import MixedPrecisionInferer, fast_bfloat16
 from ctan_networks.engines.prepare_batch import PrepareMultiTaskBatch
@@ -12,5 +13,6 @@ __all__ = [
     "PrepareMultiTaskBatch",
     "fast_bfloat16",
     "gradient_step",
+    "inference_network",
     "stored_predictions",
 ]

@@ -90,7 +90,7 @@ def test_metadata_and_configurations_agree(bundles, name):
     for file in (bundles / name).rglob("configs/*.json"):
         text = file.read_text()
         assert text.endswith("}\n") and "\t" not in text
-    assert [p.name for p in (bundles / name / "models").iterdir() if p.suffix != ".ts"] == ["model.pt"]
+    assert [p.name for p in (bundles / name / "models").iterdir() if p.suffix == ".pt"] == ["model.pt"]
     assert (bundles / name / "models" / "model.pt").stat().st_size < 25e6
     described = (bundles / name / "docs" / "README.md").read_text()
     assert "Research use only" in described and (bundles / name / "docs" / "data_license.txt").is_file()

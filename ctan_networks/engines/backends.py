@@ -1,0 +1,119 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What computes the network at inference: PyTorch as it is, compiled, or an exported file."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ctan_networks.errors import ConfigError, DataError
+
+__all__ = ["FILES", "inference_network", "open_backend"]
+
+# Forms of exported networks, and their files in a bundle's models/.
+FILES = {"pt2": "model.pt2", "onnx": "model.onnx", "ts": "model.ts"}
+IN_PYTORCH = ("eager", "compile")
+
+
+def inference_network(
+    backend: str, network: nn.Module, folder: str | os.PathLike, device: torch.device | str
+) -> nn.Module:
+    """The network that an inference runs.
+
+    Args:
+        backend: "eager": ``network``; "compile": the same, through ``torch.compile``; "pt2", "onnx", "ts": the file of
+            that form, which ``python -m ctan_networks export`` wrote. A file holds its own weights.
+        network: the bundle's network.
+        folder: where the files are.
+        device: where it runs.
+
+    Raises:
+        ConfigError: when there is no such backend.
+        DataError: when the file is not there.
+
+    """
+    if backend in IN_PYTORCH:
+        network = network.to(device)
+        if getattr(network, "spatial_dims", 3) == 2:
+            network = network.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+        if backend == "compile":
+            # In place: its weights are loaded afterwards, under the same names.
+            network.compile()
+        return network
+    if backend not in FILES:
+        raise ConfigError(f"no backend {backend!r}: there are {', '.join((*IN_PYTORCH, *FILES))}.")
+    file = Path(folder) / FILES[backend]
+    if not file.is_file():
+        raise DataError(f"{file} is not there: make it with python -m ctan_networks export BUNDLE --form {backend}.")
+    return open_backend(backend, file).to(device)
+
+
+def open_backend(form: str, file: str | os.PathLike) -> nn.Module:
+    """An exported network as a module.
+
+    Raises:
+        ConfigError: when there is no such form, or ONNX Runtime is not installed.
+
+    """
+    if form == "pt2":
+        return FrozenNetwork(torch.export.load(file).module())
+    if form == "ts":
+        return torch.jit.load(str(file), map_location="cpu")
+    if form == "onnx":
+        return ONNXNetwork(file)
+    raise ConfigError(f"no exported form {form!r}: there are {', '.join(FILES)}.")
+
+
+class FrozenNetwork(nn.Module):
+    """An exported program as a module that can be told to evaluate, which it does anyway.
+
+    The module of an exported program refuses ``train()`` and ``eval()``, which engines call.
+
+    Args:
+        program: the module of the exported program.
+
+    """
+
+    def __init__(self, program: nn.Module) -> None:
+        super().__init__()
+        # In a tuple, so that it is no sub-module.
+        self.held = (program,)
+
+    def _apply(self, fn: Any, recurse: bool = True) -> FrozenNetwork:
+        self.held[0]._apply(fn, recurse)
+        return super()._apply(fn, recurse)
+
+    def forward(self, image: torch.Tensor) -> Any:
+        # Exported programs take plain tensors.
+        return self.held[0](torch.Tensor.as_subclass(image, torch.Tensor))
+
+
+class ONNXNetwork(nn.Module):
+    """A network in ONNX Runtime, on the CPU.
+
+    Args:
+        file: the ``.onnx`` file, with one input and one output.
+
+    Raises:
+        ConfigError: when ONNX Runtime is not installed.
+
+    """
+
+    def __init__(self, file: str | os.PathLike) -> None:
+        super().__init__()
+        try:
+            import onnxruntime
+        except ImportError:
+            raise ConfigError('the backend onnx needs onnxruntime: pip install "ctan-networks[onnx]".') from None
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = torch.get_num_threads()
+        self.session: Any = onnxruntime.InferenceSession(str(file), options, providers=["CPUExecutionProvider"])
+        self.input = self.session.get_inputs()[0].name
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        (out,) = self.session.run(None, {self.input: torch.as_tensor(image).detach().cpu().contiguous().numpy()})
+        return torch.from_numpy(out).to(image.device)
