@@ -17,7 +17,15 @@ from numpy.typing import ArrayLike
 from ctan_networks.errors import ConfigError, DataError
 from ctan_networks.metrics.dose_score import take_reference, zero_outside
 
-__all__ = ["DVHScore", "compute_dvh_metrics", "dose_at_volume", "dvh_columns", "dvh_curve", "volume_at_dose"]
+__all__ = [
+    "DVHScore",
+    "compute_dvh_metrics",
+    "dose_at_volume",
+    "doses_in_structures",
+    "dvh_columns",
+    "dvh_curve",
+    "volume_at_dose",
+]
 
 TARGET_PREFIX = "PTV"
 # D_x: dose that x per cent of the target receive at least, so percentile 100 - x.
@@ -53,23 +61,50 @@ def compute_dvh_metrics(
     Raises:
         DataError: when shapes do not fit or the voxel volume is not a positive number.
     """
+    values = [
+        _structure_metrics(inside, _is_target(name), voxel_volume)
+        for name, inside in zip(names, doses_in_structures(dose, structures, names, voxel_volume), strict=True)
+    ]
+    return torch.from_numpy(np.concatenate(values, axis=1))
+
+
+def doses_in_structures(
+    dose: torch.Tensor, structures: torch.Tensor, names: Sequence[str], voxel_volume: float
+) -> list[np.ndarray]:
+    """Doses of the voxels of each structure, ``[D, n]``; n is 0 where a structure is unknown or empty.
+
+    Args:
+        dose: ``[D, *spatial]``.
+        structures: ``[S, *spatial]``, above 0.5 is inside; a channel with any NaN is unknown.
+        names: of the S structures.
+        voxel_volume: in mm^3.
+
+    Raises:
+        DataError: when shapes do not fit or the voxel volume is not a positive number.
+    """
     if dose.shape[1:] != structures.shape[1:] or len(structures) != len(names):
         raise DataError(
-            f"DVH: dose {list(dose.shape)} and structures {list(structures.shape)} need one grid, and a channel "
-            f"for each of the {len(names)} names."
+            f"DVH: dose {list(dose.shape)} and structures {list(structures.shape)} need one grid, and a "
+            f"channel for each of the {len(names)} names."
         )
     if not (math.isfinite(voxel_volume) and voxel_volume > 0):
         raise DataError(f"DVH: the voxel volume is {voxel_volume} mm^3; give the spacing in mm.")
     # On the CPU, NumPy finds and sorts the few voxels of a structure ten times as fast as torch does.
-    doses = zero_outside(dose, None).to(torch.promote_types(dose.dtype, torch.float32)).flatten(1).cpu().numpy()
-    channels = zero_outside(structures, None).flatten(1).cpu().numpy()
-    values = []
-    for name, channel in zip(names, channels, strict=True):
+    voxels = math.prod(dose.shape[1:])
+    doses = as_plain_array(dose).reshape(len(dose), voxels)
+    found = []
+    for channel in as_plain_array(structures).reshape(len(structures), voxels):
         # A NaN anywhere makes the maximum NaN, which is cheaper than a search.
         known = not np.isnan(channel.max(initial=0))
-        inside = np.flatnonzero(channel > 0.5) if known else np.empty(0, dtype=np.intp)
-        values.append(_structure_metrics(doses[:, inside], _is_target(name), voxel_volume))
-    return torch.from_numpy(np.concatenate(values, axis=1))
+        found.append(doses[:, np.flatnonzero(channel > 0.5) if known else np.empty(0, dtype=np.intp)])
+    return found
+
+
+def as_plain_array(x: torch.Tensor) -> np.ndarray:
+    """A tensor, with metadata or not, as a NumPy array of at least single precision."""
+    # Half precision has too few digits for a dose, and NumPy knows no bfloat16.
+    volume = torch.as_tensor(x).detach().as_subclass(torch.Tensor).cpu()
+    return volume.to(torch.promote_types(volume.dtype, torch.float32)).numpy()
 
 
 class DVHScore(CumulativeIterationMetric):

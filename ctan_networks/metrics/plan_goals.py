@@ -13,8 +13,8 @@ import numpy as np
 import torch
 
 from ctan_networks.errors import ConfigError, DataError
-from ctan_networks.metrics.dvh import dose_at_volume, volume_at_dose
-from ctan_networks.metrics.plan_metrics import dose_at_cc, doses_in_structures
+from ctan_networks.metrics.dvh import dose_at_volume, doses_in_structures, volume_at_dose
+from ctan_networks.metrics.plan_metrics import dose_at_cc
 
 __all__ = ["Goal", "GoalResult", "check_goals", "parse_goals"]
 

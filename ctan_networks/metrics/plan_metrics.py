@@ -12,14 +12,13 @@ import torch
 from numpy.typing import ArrayLike
 
 from ctan_networks.errors import DataError
-from ctan_networks.metrics.dvh import dose_at_volume, dvh_curve
+from ctan_networks.metrics.dvh import as_plain_array, dose_at_volume, doses_in_structures, dvh_curve
 
 __all__ = [
     "STATISTICS",
     "VolumesAtDose",
     "dose_at_cc",
     "dose_statistics",
-    "doses_in_structures",
     "homogeneity_index",
     "paddick_conformity",
     "v_at",
@@ -157,8 +156,8 @@ def paddick_conformity(dose: torch.Tensor, target: torch.Tensor, body: torch.Ten
     Raises:
         DataError: when sizes differ or the isodose is not a positive number.
     """
-    doses, channel = _plain(dose).ravel(), _plain(target).ravel()
-    bodies = None if body is None else _plain(body).ravel() > 0
+    doses, channel = as_plain_array(dose).ravel(), as_plain_array(target).ravel()
+    bodies = None if body is None else as_plain_array(body).ravel() > 0
     if doses.size != channel.size or (bodies is not None and bodies.size != doses.size):
         raise DataError("conformity: dose, target and body are not of one grid; resample them first.")
     if not (math.isfinite(isodose) and isodose > 0):
@@ -170,40 +169,3 @@ def paddick_conformity(dose: torch.Tensor, target: torch.Tensor, body: torch.Ten
     common = int((covered & inside).sum())
     irradiated = int(covered.sum() if bodies is None else (covered & (bodies | inside)).sum())
     return common**2 / (int(inside.sum()) * irradiated) if common else 0.0
-
-
-def doses_in_structures(
-    dose: torch.Tensor, structures: torch.Tensor, names: Sequence[str], voxel_volume: float
-) -> list[np.ndarray]:
-    """Doses of the voxels of each structure, ``[D, n]``; n is 0 where a structure is unknown or empty.
-
-    Args:
-        dose: ``[D, *spatial]``.
-        structures: ``[S, *spatial]``, above 0.5 is inside; a channel with any NaN is unknown.
-        names: of the S structures.
-        voxel_volume: in mm^3.
-
-    Raises:
-        DataError: when shapes do not fit or the voxel volume is not a positive number.
-    """
-    if dose.shape[1:] != structures.shape[1:] or len(structures) != len(names):
-        raise DataError(
-            f"plan metrics: dose {list(dose.shape)} and structures {list(structures.shape)} need one grid, and a "
-            f"channel for each of the {len(names)} names."
-        )
-    if not (math.isfinite(voxel_volume) and voxel_volume > 0):
-        raise DataError(f"plan metrics: the voxel volume is {voxel_volume} mm^3; give the spacing in mm.")
-    voxels = math.prod(dose.shape[1:])
-    doses = _plain(dose).reshape(len(dose), voxels)
-    found = []
-    for channel in _plain(structures).reshape(len(structures), voxels):
-        # A NaN anywhere makes the maximum NaN, which is cheaper than a search.
-        known = not np.isnan(channel.max(initial=0))
-        found.append(doses[:, np.flatnonzero(channel > 0.5) if known else np.empty(0, dtype=np.intp)])
-    return found
-
-
-def _plain(x: torch.Tensor) -> np.ndarray:
-    # Half precision has too few digits for a dose, and NumPy knows no bfloat16.
-    volume = torch.as_tensor(x).detach().as_subclass(torch.Tensor).cpu()
-    return volume.to(torch.promote_types(volume.dtype, torch.float32)).numpy()
