@@ -7,17 +7,20 @@ from pathlib import Path
 import numpy as np
 import pydicom
 import pytest
+from scipy import ndimage
+from scipy.interpolate import RegularGridInterpolator
 
 from ctan_networks.dicom.patient_folder import read_treatment_plan, scan_folder
 from ctan_networks.dicom.rtstruct import read_structures
 from ctan_networks.errors import ConfigError, DataError
 from ctan_networks.phantoms import is_phantom, prostate_cohort
 from ctan_networks.phantoms.pelvis import make_pelvis
+from ctan_networks.utils import derive_seed
 
 
 @pytest.fixture(scope="module")
 def cohort(tmp_path_factory) -> Path:
-    return Path(prostate_cohort(tmp_path_factory.mktemp("cohort"), patients=3))
+    return Path(prostate_cohort(tmp_path_factory.mktemp("cohort"), patients=5))
 
 
 def digest(folder: Path) -> dict[str, str]:
@@ -27,8 +30,10 @@ def digest(folder: Path) -> dict[str, str]:
 
 
 def test_the_same_arguments_give_the_same_bytes(cohort, tmp_path):
-    again = Path(prostate_cohort(tmp_path, patients=3))
-    assert digest(again) == digest(cohort)
+    again, first = digest(Path(prostate_cohort(tmp_path, patients=2))), digest(cohort)
+    assert {k: v for k, v in again.items() if k != "PHANTOM.json"} == {
+        k: v for k, v in first.items() if k.startswith(("P001", "P002"))
+    }
     other = digest(Path(prostate_cohort(tmp_path / "other", patients=1, seed=1)))
     assert not set(other.values()) & set(digest(cohort).values()) - {other.get("PHANTOM.json")}
 
@@ -61,6 +66,105 @@ def test_every_patient_is_a_whole_plan_of_objects_that_refer_to_each_other(cohor
     assert len(layouts) > 1
 
 
+def patients_by_pydicom(cohort: Path) -> dict[str, dict[str, list[pydicom.Dataset]]]:
+    """Patient to modality to objects, by pydicom alone."""
+    found: dict[str, dict[str, list[pydicom.Dataset]]] = {}
+    for file in (p for p in sorted(cohort.glob("P[0-9]*/**/*")) if p.is_file()):
+        data = pydicom.dcmread(file)
+        found.setdefault(file.relative_to(cohort).parts[0], {}).setdefault(data.Modality, []).append(data)
+    return found
+
+
+def contour_points(structures: pydicom.Dataset) -> dict[str, np.ndarray]:
+    """ROI name to the points of all its contours, LPS in mm ``[P, 3]``."""
+    names = {roi.ROINumber: roi.ROIName for roi in structures.StructureSetROISequence}
+    return {
+        names[roi.ReferencedROINumber]: np.reshape(
+            [v for contour in roi.get("ContourSequence", []) for v in contour.ContourData], (-1, 3)
+        ).astype(float)
+        for roi in structures.ROIContourSequence
+    }
+
+
+def test_uids_are_unique_and_every_reference_leads_to_the_patients_own_objects(cohort):
+    seen = []
+    for objects in patients_by_pydicom(cohort).values():
+        (structures,), (plan,), slices = objects["RTSTRUCT"], objects["RTPLAN"], objects["CT"]
+        everything = [data for group in objects.values() for data in group]
+        seen += [data.SOPInstanceUID for data in everything]
+        assert len({(d.PatientID, d.StudyInstanceUID) for d in everything}) == 1
+        assert {d.FrameOfReferenceUID for d in (*slices, *objects["RTDOSE"], plan)} == {slices[0].FrameOfReferenceUID}
+        frame = structures.ReferencedFrameOfReferenceSequence[0]
+        series = frame.RTReferencedStudySequence[0].RTReferencedSeriesSequence[0]
+        assert frame.FrameOfReferenceUID == slices[0].FrameOfReferenceUID
+        assert {series.SeriesInstanceUID} == {d.SeriesInstanceUID for d in slices}
+        height = {d.SOPInstanceUID: float(d.ImagePositionPatient[2]) for d in slices}
+        assert {image.ReferencedSOPInstanceUID for image in series.ContourImageSequence} == set(height)
+        for roi in structures.ROIContourSequence:
+            for contour in roi.get("ContourSequence", []):
+                there = height[contour.ContourImageSequence[0].ReferencedSOPInstanceUID]
+                assert np.allclose(np.array(contour.ContourData, float)[2::3], there, atol=1e-3)
+    assert len(seen) == len(set(seen))
+
+
+def test_contours_lie_where_their_names_say(cohort):
+    heads = 0
+    for case, objects in patients_by_pydicom(cohort).items():
+        (structures,) = objects["RTSTRUCT"]
+        points = contour_points(structures)
+        (target,) = (p for name, p in points.items() if name.lower().startswith("ptv"))
+        for name in (n for n in points if n.lower().startswith("fem")):
+            heads += 1
+            # In DICOM x grows to the patient's left.
+            side = 1 if name.lower().endswith(("l", "lt")) else -1
+            centre = points[name].mean(axis=0)
+            assert 50 < side * (centre[0] - target[:, 0].mean()) < 130, (case, name)
+            # The pixel there, by the standard's formula (PS3.3 C.7.6.2.1.1), is bone.
+            image = min(objects["CT"], key=lambda d: abs(float(d.ImagePositionPatient[2]) - centre[2]))
+            column, row = (centre[:2] - np.array(image.ImagePositionPatient[:2], float)) / float(image.PixelSpacing[0])
+            pixel = image.pixel_array[round(row), round(column)]
+            assert float(image.RescaleSlope) * pixel + float(image.RescaleIntercept) > 400, (case, name)
+        assert not points["Dose 95%"].size and "EXTERNAL" in {
+            o.RTROIInterpretedType for o in structures.RTROIObservationsSequence
+        }
+    assert 5 < heads < 10, "some head, and not all, has no contour"
+
+
+def test_doses_of_the_files_sum_to_the_plan(cohort):
+    """Interpolated another way, at places computed from the headers."""
+    kinds = set()
+    for case, objects in patients_by_pydicom(cohort).items():
+        pelvis = make_pelvis(np.random.default_rng(derive_seed("prostate", 0, case)))
+        doses = objects["RTDOSE"]
+        kinds |= {(len(doses) > 1, d.DoseSummationType) for d in doses}
+        total = sum(d.pixel_array.astype(float) * float(d.DoseGridScaling) for d in doses)
+        x, y, z = (
+            float(start) + np.array(steps, float)
+            for start, steps in zip(
+                doses[0].ImagePositionPatient,
+                (
+                    np.arange(doses[0].Columns) * doses[0].PixelSpacing[1],
+                    np.arange(doses[0].Rows) * doses[0].PixelSpacing[0],
+                    doses[0].GridFrameOffsetVector,
+                ),
+                strict=True,
+            )
+        )
+        axes = [pelvis.affine[a, 3] + pelvis.affine[a, a] * np.arange(n) for a, n in enumerate(pelvis.dose.shape)]
+        assert doses[0].PixelSpacing != objects["CT"][0].PixelSpacing, "a grid of its own"
+        expected = RegularGridInterpolator(axes, pelvis.dose.astype(float), bounds_error=False, fill_value=None)(
+            np.stack(np.meshgrid(z, y, x, indexing="ij")[::-1], axis=-1)
+        )
+        rounding = sum(float(d.DoseGridScaling) for d in doses) / 2
+        np.testing.assert_allclose(total, expected, rtol=0, atol=rounding + 1e-3)
+        voxels = np.argwhere(pelvis.structures["PTV"])
+        places = pelvis.affine[:3, 3] + voxels * np.diag(pelvis.affine)[:3]
+        at_target = RegularGridInterpolator((z, y, x), total)(places[:, ::-1])
+        prescription = float(objects["RTPLAN"][0].DoseReferenceSequence[0].TargetPrescriptionDose)
+        assert at_target.mean() == pytest.approx(prescription, rel=0.02)
+    assert kinds == {(False, "PLAN"), (True, "BEAM")}
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_anatomy_and_dose_make_sense(seed):
     pelvis = make_pelvis(np.random.default_rng(seed))
@@ -75,6 +179,9 @@ def test_anatomy_and_dose_make_sense(seed):
     assert centre("Rectum")[1] > centre("PTV")[1]
     assert centre("Bladder")[2] > centre("CTV")[2]
     assert hu[s["FemoralHeadLeft"]].mean() > 400 > 60 > hu[s["CTV"]].mean() > hu[s["Bladder"] & ~s["PTV"]].mean() + 15
+    rim = s["Body"] & ~ndimage.binary_erosion(s["Body"], structure=np.ones((3, 3, 1)), iterations=3)
+    assert -120 < np.median(hu[rim]) < -60, "fat under the skin"
+    assert -10 < np.median(hu[s["Bladder"] & ~s["PTV"]]) < 25 and (hu[~s["Body"] & ~s["Couch"]] < -900).all()
     volumes = {name: mask.sum() * abs(np.linalg.det(pelvis.affine[:3, :3])) / 1000 for name, mask in s.items()}
     assert 30 < volumes["Bladder"] < 400 and 30 < volumes["Rectum"] < 150 and 60 < volumes["PTV"] < 200
     assert (s["PTV"] >= s["CTV"]).all() and not (s["Bladder"] & s["Rectum"]).any()
