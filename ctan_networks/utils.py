@@ -10,7 +10,11 @@ from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 
-__all__ = ["atomic_path", "derive_seed"]
+__all__ = ["atomic_path", "derive_seed", "name_of_image"]
+
+IMAGE_SUFFIXES = frozenset(
+    ".nii .nrrd .mha .mhd .csv .dcm .jpg .jpeg .png .tif .tiff .bmp".split()  # noqa: SIM905  easier to read
+)
 
 
 @contextmanager
@@ -41,3 +45,11 @@ def derive_seed(*parts: object) -> int:
     """A 63-bit seed that depends on all ``parts`` (by their ``str``), the same on every machine."""
     digest = sha256("\x1f".join(str(p) for p in parts).encode()).digest()
     return int.from_bytes(digest[:8], "little") & (2**63 - 1)
+
+
+def name_of_image(path: str | os.PathLike) -> str:
+    """The name of an image file or of a folder of slices, without the suffix of an image format."""
+    name = Path(path).name
+    base = name.removesuffix(".gz")
+    suffix = Path(base).suffix
+    return base.removesuffix(suffix) if suffix.lower() in IMAGE_SUFFIXES else name

@@ -23,6 +23,7 @@ __all__ = [
     "explain_errors",
     "for_tasks",
     "pick_weights",
+    "trained_on",
     "trained_with",
     "warn_of_phantom_weights",
     "warn_of_phantoms",
@@ -96,8 +97,8 @@ def warn_of_phantoms(phantom: bool) -> None:
         logger.warning("PHANTOM DATA: whatever is trained, measured or predicted here says nothing about patients.")
 
 
-def warn_of_phantom_weights(checkpoint: str | os.PathLike, bundle_root: str | os.PathLike) -> bool:
-    """Say it in the log when weights were trained on phantoms.
+def trained_on(checkpoint: str | os.PathLike, bundle_root: str | os.PathLike) -> str | None:
+    """What weights were trained on.
 
     It stands in ``model.json`` beside the weights of a training, and in ``metadata.json`` ("weights": "phantom") for
     those that a bundle ships.
@@ -107,20 +108,34 @@ def warn_of_phantom_weights(checkpoint: str | os.PathLike, bundle_root: str | os
         bundle_root: the bundle's folder.
 
     Returns:
-        Whether they are.
+        "phantom", "patients", or None where it is not written down.
 
     """
     phantom = trained_with(checkpoint, "phantom", None)
+    if phantom is not None:
+        return "phantom" if phantom else "patients"
     shipped = Path(bundle_root) / "models" / "model.pt"
-    if phantom is None and Path(checkpoint).resolve() == shipped.resolve():
-        try:
-            metadata = json.loads((Path(bundle_root) / "configs" / "metadata.json").read_text(encoding="utf-8"))
-            phantom = metadata.get("weights") == "phantom"
-        except (OSError, ValueError):
-            phantom = None
+    if Path(checkpoint).resolve() != shipped.resolve():
+        return None
+    try:
+        metadata = json.loads((Path(bundle_root) / "configs" / "metadata.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    weights = metadata.get("weights")
+    return str(weights) if weights else None
+
+
+def warn_of_phantom_weights(checkpoint: str | os.PathLike, bundle_root: str | os.PathLike) -> bool:
+    """Say it in the log when weights were trained on phantoms; see :py:func:`trained_on`.
+
+    Returns:
+        Whether they are.
+
+    """
+    phantom = trained_on(checkpoint, bundle_root) == "phantom"
     if phantom:
         logger.warning("PHANTOM WEIGHTS: %s was trained on phantoms and knows nothing about patients.", checkpoint)
-    return bool(phantom)
+    return phantom
 
 
 def pick_weights(*candidates: str | os.PathLike) -> str:

@@ -6,6 +6,7 @@ from ctan_networks.commands.constant_dose import constant_dose
 from ctan_networks.commands.export import export
 from ctan_networks.commands.export_dicom import export_dicom
 from ctan_networks.commands.inspect import inspect
+from ctan_networks.commands.label_server import label_server
 from ctan_networks.commands.pack import pack
 from ctan_networks.commands.phantoms import phantoms
 from ctan_networks.commands.trivial_scores import trivial_scores
@@ -17,6 +18,7 @@ __all__ = [
     "export",
     "export_dicom",
     "inspect",
+    "label_server",
     "pack",
     "phantoms",
     "trivial_scores",

@@ -8,6 +8,7 @@ from ctan_networks.data.dicom_rt_convert import convert_patient
 from ctan_networks.data.dicom_rt_list import dicom_rt_inference_list, dicom_rt_list
 from ctan_networks.data.epoch_sampler import EpochSampler
 from ctan_networks.data.ham10000 import ham10000_list, inspect_photos, photo_list
+from ctan_networks.data.monai_label import MONAILabelItem, is_from_server
 from ctan_networks.data.openkbp_list import inference_list, openkbp_list
 from ctan_networks.data.openkbp_reader import OpenKBPReader
 from ctan_networks.data.photo_reader import PhotoReader
@@ -20,6 +21,7 @@ __all__ = [
     "CachedDataset",
     "CaseReader",
     "EpochSampler",
+    "MONAILabelItem",
     "OpenKBPReader",
     "PhotoReader",
     "ReadableCases",
@@ -31,6 +33,7 @@ __all__ = [
     "ham10000_list",
     "inference_list",
     "inspect_photos",
+    "is_from_server",
     "labelled",
     "openkbp_list",
     "photo_list",

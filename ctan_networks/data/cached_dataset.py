@@ -43,6 +43,8 @@ class CachedDataset(PersistentDataset):
         transform: the preprocessing.
         cache_dir: folder of the cache, made if need be. None: no cache.
         seed: seed of the draws.
+        adapt: turns each item into the form that the transforms want, such as
+            :py:class:`ctan_networks.data.MONAILabelItem`; None: items are taken as they are.
 
     Raises:
         DataError: when a case cannot be read or prepared; the message names it.
@@ -55,11 +57,17 @@ class CachedDataset(PersistentDataset):
         transform: Sequence[Callable] | Callable,
         cache_dir: str | os.PathLike | None = None,
         seed: int = 0,
+        adapt: Callable[[Mapping[str, Any]], Mapping[str, Any]] | None = None,
     ) -> None:
         if len(data) == 0:
-            raise DataError("the data list is empty: give a dataset_dir that holds cases.")
+            raise DataError(
+                "the data list is empty: give a dataset_dir that holds cases. In MONAI Label, label more images, or ask"
+                " for another val_split."
+            )
         super().__init__(data=data, transform=transform, cache_dir=None)
         self.seed = seed
+        self.adapt = adapt
+        self.set_data(data)
         self.transform_hash = fingerprint(self._cached_transforms())
         if cache_dir is not None:
             self.cache_dir = Path(cache_dir)
@@ -75,7 +83,7 @@ class CachedDataset(PersistentDataset):
 
     def set_data(self, data: Sequence) -> None:
         """Exchange the items. Entries of other items stay in the cache: their names say what they are."""
-        self.data = data
+        self.data = data if self.adapt is None else [self.adapt(item) for item in data]
 
     def __getitem__(self, index: Any) -> Any:
         epoch, index = index if isinstance(index, tuple) else (0, index)

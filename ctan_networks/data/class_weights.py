@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -11,18 +12,21 @@ from ctan_networks.errors import ConfigError, DataError
 
 __all__ = ["class_weights"]
 
+logger = logging.getLogger(__name__)
+
 
 def class_weights(items: Sequence[Mapping[str, Any]], task: str, classes: int, balance: float = 1.0) -> list[float]:
     """Weight of each class for a cross entropy: ``(1 / share of the class) ** balance``, 1 on average over the cases.
 
     Args:
-        items: the training cases; those without the label do not count.
+        items: the training cases; those without the label do not count. When none has it, all classes weigh the same
+            and a warning says that the task learns nothing.
         task: key of the label, a class number from 0.
         classes: how many there are. One that no case has gets the weight of the rarest.
         balance: 0: all alike; 1: every class as important as every other; between: a compromise.
 
     Raises:
-        DataError: when no case is labelled, or a label is not a class number.
+        DataError: when a label is not a class number.
         ConfigError: when balance is negative.
 
     """
@@ -30,7 +34,8 @@ def class_weights(items: Sequence[Mapping[str, Any]], task: str, classes: int, b
         raise ConfigError(f"balance must be at least 0, got {balance}.")
     counts = Counter(item[task] for item in items if task in item)
     if not counts:
-        raise DataError(f"no training case has a label for {task}.")
+        logger.warning("no training case has a label for %s: the task learns nothing.", task)
+        return [1.0] * classes
     strangers = [label for label in counts if label not in range(classes)]
     if strangers:
         raise DataError(f"labels for {task} must be 0 to {classes - 1}, found {strangers}.")

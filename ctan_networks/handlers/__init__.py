@@ -7,6 +7,7 @@ from ctan_networks.handlers.evaluation_report import EvaluationReport
 from ctan_networks.handlers.gradient_clipping import GradientClipping
 from ctan_networks.handlers.probability_table import ProbabilityTable
 from ctan_networks.handlers.progress import Progress
+from ctan_networks.handlers.publish_weights import PublishWeights
 from ctan_networks.handlers.report import Report
 from ctan_networks.handlers.step_seed import StepSeed
 from ctan_networks.handlers.task_losses import TaskLosses
@@ -18,6 +19,7 @@ __all__ = [
     "GradientClipping",
     "ProbabilityTable",
     "Progress",
+    "PublishWeights",
     "Report",
     "StepSeed",
     "TaskLosses",

@@ -20,6 +20,7 @@ from ctan_networks.blocks import (
 )
 from ctan_networks.blocks.convolution import conv_norm_act
 from ctan_networks.errors import ConfigError
+from ctan_networks.nets.loading import check_weights
 
 __all__ = ["MultiTaskNet"]
 
@@ -112,6 +113,19 @@ class MultiTaskNet(nn.Module):
 
     def _make_sharing(self) -> None:
         """Make what the architecture adds to encoder, embeddings and branches."""
+
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
+        """Load weights; as of ``torch.nn.Module``, but weights of another network are always an error.
+
+        With ``strict=False``, as MONAI Label loads them, torch leaves random what it finds no weights for. Here
+        ``strict=False`` only allows entries that the network does not have.
+
+        Raises:
+            ConfigError: see :py:func:`ctan_networks.nets.loading.check_weights`.
+
+        """
+        check_weights(self, state_dict, extra=not strict)
+        return super().load_state_dict(state_dict, strict=strict, assign=assign)
 
     def shared_parameters(self) -> Iterator[nn.Parameter]:
         """Parameters that serve all tasks: those that belong to no task's own modules."""

@@ -7,26 +7,36 @@ from ctan_networks.transforms.cache_boundary import CacheBoundary
 from ctan_networks.transforms.export_dicom import ExportDICOMd
 from ctan_networks.transforms.labels import CompleteLabelsd
 from ctan_networks.transforms.lungs import LungMaskd, lung_mask
+from ctan_networks.transforms.masks import BinaryMaskd
+from ctan_networks.transforms.monai_label import AnswerMONAILabeld
 from ctan_networks.transforms.outputs import DoseInGrayd, SameGridd, SplitOutputsd
 from ctan_networks.transforms.prescription import PrescribedDosed
 from ctan_networks.transforms.save import SaveCased, SaveMaskd, SaveSubmissiond
+from ctan_networks.transforms.spacing import KeepKeysSpacingd
 from ctan_networks.transforms.structures import LabelMapd, RandMirrorPatientd, UnpackStructuresd
+from ctan_networks.transforms.summaries import DoseSummaryd, ProbabilitySummaryd, SaveSummaryd
 
 __all__ = [
+    "AnswerMONAILabeld",
+    "BinaryMaskd",
     "BodyMaskd",
     "CacheBoundary",
     "CompleteLabelsd",
     "DoseInGrayd",
+    "DoseSummaryd",
     "ExportDICOMd",
+    "KeepKeysSpacingd",
     "LabelMapd",
     "LungMaskd",
     "PrescribedDosed",
+    "ProbabilitySummaryd",
     "RandMirrorPatientd",
     "SameGridd",
     "SaveCased",
     "SaveMaskd",
     "SaveProbabilityJSONd",
     "SaveSubmissiond",
+    "SaveSummaryd",
     "SplitOutputsd",
     "UnpackStructuresd",
     "body_mask",

@@ -75,6 +75,7 @@ class BodyMaskd(MapTransform):
         mask_key: where the body mask goes, ``[1, P, L, I]``, uint8.
         threshold: see :py:func:`body_mask`.
         opening_mm: see :py:func:`body_mask`.
+        only_missing: do nothing for a case that has a mask already.
 
     Raises:
         DataError: when no body is found: the image is no CT, or is not in HU.
@@ -82,15 +83,23 @@ class BodyMaskd(MapTransform):
     """
 
     def __init__(
-        self, keys: KeysCollection, mask_key: str = "body", threshold: float = -400.0, opening_mm: float = 8.0
+        self,
+        keys: KeysCollection,
+        mask_key: str = "body",
+        threshold: float = -400.0,
+        opening_mm: float = 8.0,
+        only_missing: bool = False,
     ) -> None:
         super().__init__(keys)
+        self.only_missing = only_missing
         self.mask_key = mask_key
         self.threshold = threshold
         self.opening_mm = opening_mm
 
     def __call__(self, data: Mapping[Hashable, torch.Tensor]) -> dict[Hashable, torch.Tensor]:
         d = dict(data)
+        if self.only_missing and self.mask_key in d:
+            return d
         for key in self.key_iterator(d):
             image = d[key]
             rows, columns, slices = image.pixdim.tolist() if isinstance(image, MetaTensor) else (1.0, 1.0, 1.0)

@@ -19,7 +19,7 @@ from PIL import Image
 
 from ctan_networks.data.openkbp import GRID, write_sparse_csv
 from ctan_networks.errors import DataError
-from ctan_networks.utils import atomic_path
+from ctan_networks.utils import atomic_path, name_of_image
 
 __all__ = ["SaveCased", "SaveMaskd", "SaveSubmissiond"]
 
@@ -27,8 +27,9 @@ logger = logging.getLogger(__name__)
 
 
 def case_name(data: Mapping[Hashable, Any]) -> str:
-    """The case's name, fit to be a file name."""
-    return re.sub(r"[^\w.-]+", "_", str(data.get("case", "case"))) or "case"
+    """The case's name, fit to be a file name; that of its image, which MONAI Label gives, where it has none."""
+    name = str(data.get("case") or name_of_image(str(data.get("image_path", "case"))))
+    return re.sub(r"[^\w.-]+", "_", name) or "case"
 
 
 class SaveCased(MapTransform):
@@ -62,6 +63,7 @@ class SaveCased(MapTransform):
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)
         name = case_name(d)
+        written = {}
         for key, postfix, dtype in self.key_iterator(d, self.postfixes, self.dtypes):
             volume = d[key]
             writer = NibabelWriter(output_dtype=np.dtype(dtype))
@@ -70,8 +72,9 @@ class SaveCased(MapTransform):
             target = self.output_dir / name / f"{name}_{postfix}.nii.gz"
             with atomic_path(target) as path:
                 writer.write(path)
+            written[postfix] = str(target)
         logger.info("case %s: written to %s", name, self.output_dir / name)
-        return d
+        return {**d, "files": {**d.get("files", {}), **written}}
 
 
 class SaveMaskd(MapTransform):

@@ -12,7 +12,7 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform, RandomizableTransform
 from monai.utils import ensure_tuple
 
-from ctan_networks.errors import ConfigError
+from ctan_networks.errors import ConfigError, DataError
 
 __all__ = ["LabelMapd", "RandMirrorPatientd", "UnpackStructuresd"]
 
@@ -20,23 +20,33 @@ ABSENT_RULES = ("unknown", "empty")
 
 
 class UnpackStructuresd(MapTransform):
-    """Spread a bit field of structures over channels.
+    """Spread a bit field, or a label map, of structures over channels.
 
     Args:
         keys: integer bit field ``[1, *spatial]``; bit k is set where structure k lies. Its meta entry ``present`` is a
-            list of bool, one a structure; without it every structure counts as present.
+            list of bool, one a structure; without it every structure counts as present. Where ``map_key`` of the case
+            is true it is a label map: k + 1 where structure k lies, and a structure without a voxel is absent.
         structures: structure name to what its absence means: "unknown" (nobody contoured it: the channel is NaN) or
             "empty" (there is none, such as a target that was not prescribed: the channel is 0). The order is that of
             the bits and of the channels.
         allow_missing_keys: go on when a key is not there.
+        map_key: key that says that the case's structures come as a label map.
 
     Raises:
         ConfigError: when a rule is neither of the two.
+        DataError: when a label map has a value that no structure has.
 
     """
 
-    def __init__(self, keys: KeysCollection, structures: Mapping[str, str], allow_missing_keys: bool = False) -> None:
+    def __init__(
+        self,
+        keys: KeysCollection,
+        structures: Mapping[str, str],
+        allow_missing_keys: bool = False,
+        map_key: str = "label_map",
+    ) -> None:
         super().__init__(keys, allow_missing_keys)
+        self.map_key = map_key
         for name, rule in structures.items():
             if rule not in ABSENT_RULES:
                 raise ConfigError(f"structure {name}: absence must mean one of {ABSENT_RULES}, got {rule!r}.")
@@ -49,10 +59,20 @@ class UnpackStructuresd(MapTransform):
             meta = dict(bits.meta) if isinstance(bits, MetaTensor) else {}
             present = meta.get("present", [True] * len(self.rules))
             field = torch.as_tensor(bits)[0].to(torch.int32)
+            labels = bool(d.get(self.map_key))
+            if labels:
+                found = set(torch.unique(field).tolist()) - {0}
+                present = [k + 1 in found for k in range(len(self.rules))]
+                if max(found, default=0) > len(self.rules) or min(found, default=0) < 0:
+                    raise DataError(
+                        f"case {d.get('case', '?')}: the label map has the values {sorted(found)}; there are"
+                        f" {len(self.rules)} structures, from 1."
+                    )
             channels = torch.empty((len(self.rules), *field.shape), dtype=torch.float32)
             for k, rule in enumerate(self.rules):
                 if present[k]:
-                    channels[k] = torch.bitwise_and(torch.bitwise_right_shift(field, k), 1)
+                    inside = field == k + 1 if labels else torch.bitwise_and(torch.bitwise_right_shift(field, k), 1)
+                    channels[k] = inside
                 else:
                     channels[k] = torch.nan if rule == "unknown" else 0.0
             d[key] = MetaTensor(channels, meta=meta)

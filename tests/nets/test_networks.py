@@ -229,3 +229,35 @@ def test_stem_sees_each_block_of_voxels_once():
     x[0, 0, 3, 4, 5] = 1
     changed = (stem(x) - stem(torch.zeros_like(x))).abs().sum(1)[0].nonzero()
     assert changed.tolist() == [[1, 2, 2]]
+
+
+@pytest.mark.parametrize("strict", [True, False])
+@pytest.mark.parametrize(
+    ("weights", "said"),
+    [
+        (lambda: small("mtan").state_dict(), "--architecture"),
+        (lambda: small("ctan", channels=(4, 8, 16)).state_dict(), "another shape"),
+        (lambda: {f"module.{k}": v for k, v in small("ctan").state_dict().items()}, "network.module.state_dict"),
+        (lambda: {"state_dict": small("ctan").state_dict(), "epoch": 3}, "state_dict, epoch"),
+        (
+            lambda: {k: v for k, v in small("ctan").state_dict().items() if not k.startswith("branches.dose")},
+            "are missing",
+        ),
+        (dict, "are missing"),
+    ],
+)
+def test_weights_of_another_network_are_an_error_however_they_are_loaded(weights, said, strict):
+    network = small("ctan", seed=1)
+    before = {k: v.clone() for k, v in network.state_dict().items()}
+    with pytest.raises(ConfigError, match=said):
+        network.load_state_dict(weights(), strict=strict)
+    assert all(torch.equal(v, before[k]) for k, v in network.state_dict().items())
+
+
+def test_weights_that_fit_are_loaded_and_more_entries_may_be_allowed():
+    weights = small("ctan", seed=2).state_dict()
+    network = small("ctan", seed=1)
+    network.load_state_dict(weights | {"more": torch.zeros(1)}, strict=False)
+    assert all(torch.equal(v, weights[k]) for k, v in network.state_dict().items())
+    with pytest.raises(ConfigError, match="do not belong"):
+        network.load_state_dict(weights | {"more": torch.zeros(1)})

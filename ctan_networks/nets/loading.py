@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Weights that do not fit a network: said before they are loaded, and never passed over."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from ctan_networks.errors import ConfigError
+
+__all__ = ["check_weights"]
+
+
+def check_weights(network: nn.Module, state_dict: Mapping[str, Any], extra: bool = False) -> None:
+    """Check that weights are those of a network.
+
+    Args:
+        network: the network.
+        state_dict: the weights.
+        extra: entries that the network does not have are no error.
+
+    Raises:
+        ConfigError: when a parameter of the network has no entry, or one of another shape, or (without ``extra``) an
+            entry belongs to no parameter; says which, and what the weights look like instead.
+
+    """
+    own = network.state_dict()
+    missing = [name for name in own if name not in state_dict]
+    strange = [name for name in state_dict if name not in own]
+    reshaped = [
+        f"{name} {tuple(state_dict[name].shape)} for {tuple(own[name].shape)}"
+        for name in own
+        if isinstance(state_dict.get(name), torch.Tensor) and state_dict[name].shape != own[name].shape
+    ]
+    if not missing and not reshaped and (extra or not strange):
+        return
+    found = [
+        f"{len(names)} {what} ({', '.join(names[:3])}{' ...' if len(names) > 3 else ''})"
+        for names, what in (
+            (missing, "parameters are missing"),
+            (strange, "do not belong to it"),
+            (reshaped, "have another shape"),
+        )
+        if names
+    ]
+    raise ConfigError(
+        f"these weights are not of this network ({type(network).__name__}, tasks"
+        f" {', '.join(getattr(network, 'tasks', []))}): {'; '.join(found)}. {_advice(state_dict, strange)}"
+    )
+
+
+def _advice(state_dict: Mapping[str, Any], strange: list[str]) -> str:
+    if strange and all(name.startswith("module.") for name in state_dict):
+        return "They were saved from a DataParallel wrapper: save network.module.state_dict()."
+    if any(isinstance(value, Mapping) for value in state_dict.values()):
+        return f"They lie deeper in the file, which has the entries {', '.join(map(str, state_dict))}: save them alone."
+    return (
+        "Give weights of the same architecture, tasks and channels (--checkpoint), or the architecture that they are of"
+        " (--architecture). monai.networks.copy_model_state takes over what fits."
+    )

@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A case's results in numbers: a dictionary that MONAI Label answers with and ``bundle run`` writes as JSON."""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+from collections.abc import Hashable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from monai.config import KeysCollection
+from monai.transforms import MapTransform, Transform
+from monai.utils import ensure_tuple_rep
+
+from ctan_networks.errors import ConfigError
+from ctan_networks.metrics.plan_metrics import STATISTICS, dose_statistics
+from ctan_networks.transforms.save import case_name
+from ctan_networks.utils import atomic_path
+from ctan_networks.workflow import trained_on
+
+__all__ = ["RESULT", "DoseSummaryd", "ProbabilitySummaryd", "SaveSummaryd"]
+
+logger = logging.getLogger(__name__)
+
+# MONAI Label sends the dictionary under this key back to its client.
+RESULT = "result"
+NOTICE = "Research use only. Not for diagnosis, treatment or planning."
+PHANTOM_NOTICE = "These weights were trained on phantoms. They know nothing about patients."
+
+
+class DoseSummaryd(MapTransform):
+    """Note the dose in each predicted structure: ``result["dose"]``.
+
+    It holds ``unit`` ("Gy"), ``maximum`` of the whole volume, ``file`` (where ``SaveCased`` wrote it) and, under
+    ``structures``, for each structure that was found its ``volume_cc``, ``mean``, ``D_95``, ``D_0.03_cc`` (the dose of
+    the hottest 0.03 cm^3, which clinics take for the maximum; see
+    :py:func:`ctan_networks.metrics.plan_metrics.dose_statistics`) and ``maximum``, the hottest voxel. Without a
+    segmentation there is the maximum alone.
+
+    Args:
+        keys: dose in Gy, ``[1, *spatial]``, MetaTensor.
+        structures: names of the channels of the segmentation.
+        segmentation_key: masks ``[S, *spatial]`` on the dose's grid.
+        allow_missing_keys: go on when a key is not there.
+
+    """
+
+    STATISTICS = ("volume_cc", "mean", "D_95", "D_0.03_cc")
+
+    def __init__(
+        self,
+        keys: KeysCollection,
+        structures: Sequence[str],
+        segmentation_key: str = "predicted_segmentation",
+        allow_missing_keys: bool = False,
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        self.structures = tuple(structures)
+        self.segmentation_key = segmentation_key
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        d = dict(data)
+        for key in self.key_iterator(d):
+            volume = d[key]
+            dose = torch.as_tensor(volume).cpu()
+            file = d.get("files", {}).get("dose")
+            found: dict[str, Any] = {"unit": "Gy", "maximum": _plain(dose.max()), "file": file}
+            if self.segmentation_key in d:
+                masks = torch.as_tensor(d[self.segmentation_key]).cpu()
+                voxel = float(np.prod(volume.pixdim.numpy()))
+                table = dose_statistics(dose, masks, self.structures, voxel)[0]
+                found["structures"] = {
+                    name: {what: _plain(row[STATISTICS.index(what)]) for what in self.STATISTICS}
+                    | {"maximum": _plain(dose[0][masks[s] > 0.5].max())}
+                    for s, (name, row) in enumerate(zip(self.structures, table, strict=True))
+                    if row[0] > 0
+                }
+            d = _note(d, {"dose": found})
+        return d
+
+
+class ProbabilitySummaryd(MapTransform):
+    """Note each class's probability: ``result[<task>]`` with ``prediction`` and ``probabilities``.
+
+    Args:
+        keys: probabilities ``[classes]`` after softmax, under ``predicted_<task>``.
+        classes: names of the classes; a list for all keys, or one list a key.
+        allow_missing_keys: go on when a key is not there.
+
+    Raises:
+        ConfigError: when there are other numbers of names and probabilities.
+
+    """
+
+    def __init__(
+        self, keys: KeysCollection, classes: Sequence[str] | Sequence[Sequence[str]], allow_missing_keys: bool = False
+    ) -> None:
+        super().__init__(keys, allow_missing_keys)
+        one_list = bool(classes) and isinstance(classes[0], str)
+        self.classes: tuple[Any, ...] = (
+            ensure_tuple_rep([tuple(classes)], 1) * len(self.keys) if one_list else tuple(classes)
+        )
+        if len(self.classes) != len(self.keys):
+            raise ConfigError(f"{len(self.keys)} tasks {self.keys} need as many lists of class names, got {classes}.")
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        d = dict(data)
+        for key, names in self.key_iterator(d, self.classes):
+            values = [_plain(value) for value in torch.as_tensor(d[key]).flatten()]
+            if len(values) != len(names):
+                raise ConfigError(f"{key} has {len(values)} probabilities for the classes {', '.join(names)}.")
+            best = max(range(len(names)), key=lambda k: values[k] or 0.0)
+            task = str(key).removeprefix("predicted_")
+            d = _note(d, {task: {"prediction": names[best], "probabilities": dict(zip(names, values, strict=True))}})
+        return d
+
+
+class SaveSummaryd(Transform):
+    """Say what the weights are and what they are not for, and write ``<output_dir>/<case>/<case>_result.json``.
+
+    Without anything noted by the transforms before, it does nothing.
+
+    Args:
+        output_dir: folder of the results.
+        checkpoint: the weights, for :py:func:`ctan_networks.workflow.trained_on`. It is asked for each case: MONAI
+            Label exchanges the weights of a bundle that it has loaded when it trains.
+        bundle_root: the bundle's folder.
+
+    """
+
+    def __init__(
+        self, output_dir: str | os.PathLike, checkpoint: str | os.PathLike, bundle_root: str | os.PathLike
+    ) -> None:
+        self.output_dir = Path(output_dir)
+        self.checkpoint = checkpoint
+        self.bundle_root = bundle_root
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        d = dict(data)
+        if not d.get(RESULT):
+            return d
+        weights = trained_on(self.checkpoint, self.bundle_root)
+        notice = NOTICE if weights != "phantom" else f"{PHANTOM_NOTICE} {NOTICE}"
+        d = _note(d, {"weights": weights, "notice": notice})
+        name = case_name(d)
+        with atomic_path(self.output_dir / name / f"{name}_result.json") as path:
+            path.write_text(json.dumps(d[RESULT], indent=4, allow_nan=False) + "\n", encoding="utf-8")
+        return d
+
+
+def _note(d: dict[Hashable, Any], entries: Mapping[str, Any]) -> dict[Hashable, Any]:
+    """The data with more entries in its result; the dictionary that came in is left as it was."""
+    return {**d, RESULT: {**(d.get(RESULT) or {}), **entries}}
+
+
+def _plain(value: Any) -> float | None:
+    """A number as JSON holds it: a Python float of four decimals, None for what is not finite."""
+    number = float(value)
+    return round(number, 4) if math.isfinite(number) else None
