@@ -20,6 +20,7 @@ from ctan_networks.errors import ConfigError, CTANError
 __all__ = [
     "bundle_root",
     "choose_recipe",
+    "data_given",
     "explain_errors",
     "for_tasks",
     "pick_weights",
@@ -39,19 +40,37 @@ def bundle_root() -> str:
     its configuration folder. The other commands (``verify_net_in_out``, ``ckpt_export``) read a configuration without
     a workflow: then ``--config_file`` of the command line tells. Else it is the working directory.
     """
-    frame = sys._getframe(1)
-    while frame is not None:
-        owner = frame.f_locals.get("self")
-        if any(kind.__name__ == "ConfigWorkflow" for kind in type(owner).__mro__):
-            folder = vars(owner).get("config_root_path")
-            if folder is not None:
-                return str(Path(folder).resolve().parent)
-        frame = frame.f_back  # type: ignore[assignment]
+    workflow = _running_workflow()
+    if workflow is not None and workflow.get("config_root_path") is not None:
+        return str(Path(workflow["config_root_path"]).resolve().parent)
     for position, argument in enumerate(sys.argv):
         if argument.startswith("--config_file"):
             value = argument.partition("=")[2] or "".join(sys.argv[position + 1 : position + 2])
             return str(Path(_first(value)).resolve().parent.parent)
     return "."
+
+
+def data_given() -> list[Any]:
+    """The list that stands in place of the configuration's training data, as MONAI Label puts one there; else empty.
+
+    The data set's own folder is not asked for then, and no phantom cohort is made.
+    """
+    workflow = _running_workflow()
+    config: Any = getattr((workflow or {}).get("parser"), "config", None)
+    for key in ("train", "dataset", "data"):
+        config = config.get(key) if isinstance(config, Mapping) else None
+    return config if isinstance(config, list) else []
+
+
+def _running_workflow() -> dict[str, Any] | None:
+    """Attributes of MONAI's ``ConfigWorkflow`` further up the call stack; None where there is none."""
+    frame = sys._getframe(1)
+    while frame is not None:
+        owner = frame.f_locals.get("self")
+        if any(kind.__name__ == "ConfigWorkflow" for kind in type(owner).__mro__):
+            return vars(owner)
+        frame = frame.f_back  # type: ignore[assignment]
+    return None
 
 
 def _first(value: str) -> str:

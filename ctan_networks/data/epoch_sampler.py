@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The order of cases, from (seed, epoch) alone, with the epoch handed on to the data set."""
+"""The order of cases, from (seed, epoch) alone, with the epoch handed on to the data set; shares of processes."""
 
 from __future__ import annotations
 
@@ -7,18 +7,21 @@ from collections.abc import Iterator, Sized
 from typing import Any
 
 import torch
-import torch.distributed as dist
-from torch.utils.data import DistributedSampler
+from torch.utils.data import DistributedSampler, Sampler
 
 from ctan_networks.errors import ConfigError
+from ctan_networks.processes import rank, world_size
 
-__all__ = ["EpochSampler"]
+__all__ = ["EpochSampler", "ShareSampler"]
 
 
 class EpochSampler(DistributedSampler):
     """Yields ``(epoch, index)``, so that :py:class:`ctan_networks.data.CachedDataset` draws from (seed, epoch, case).
 
     A distributed sampler also in a single process: MONAI's trainer then calls ``set_epoch`` at the start of each epoch.
+    Of several processes, the k-th batches together are the k-th batch of one process with so many times the batch size.
+    Where the cases cannot be divided evenly, the first ones of the epoch come once more at its end, so that all
+    processes take the same number of steps.
 
     With ``length`` an epoch is a stretch of that many cases of one endless sequence of passes through the data, so that
     runs on data sets of different sizes (a task of which fewer cases are labelled) take the same number of steps. What
@@ -36,11 +39,10 @@ class EpochSampler(DistributedSampler):
     """
 
     def __init__(self, dataset: Sized, shuffle: bool = True, seed: int = 0, length: int | None = None) -> None:
-        running = dist.is_available() and dist.is_initialized()
         super().__init__(
             dataset,  # type: ignore[arg-type]  # only its length is used
-            num_replicas=dist.get_world_size() if running else 1,
-            rank=dist.get_rank() if running else 0,
+            num_replicas=world_size(),
+            rank=rank(),
             shuffle=shuffle,
             seed=seed,
         )
@@ -67,3 +69,20 @@ class EpochSampler(DistributedSampler):
             generator = torch.Generator().manual_seed(self.seed + turn)
             self._turn, self._order = turn, torch.randperm(self.cases, generator=generator).tolist()
         return turn, self._order[place]
+
+
+class ShareSampler(Sampler):
+    """For evaluation in several processes: case k of the list is that of process k mod N, each case of one alone.
+
+    Args:
+        dataset: the data set.
+    """
+
+    def __init__(self, dataset: Sized) -> None:
+        self.indices = range(rank(), len(dataset), world_size())
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self.indices)
+
+    def __len__(self) -> int:
+        return len(self.indices)

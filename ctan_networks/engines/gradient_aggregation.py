@@ -13,6 +13,7 @@ from monai.utils.enums import CommonKeys as Keys
 from ctan_networks.errors import ConfigError
 from ctan_networks.losses import MultiTaskLoss
 from ctan_networks.losses.gradient_methods import make_aggregator
+from ctan_networks.processes import world_size
 
 __all__ = ["GradientAggregation", "gradient_step"]
 
@@ -24,10 +25,16 @@ def gradient_step(weighting: str) -> GradientAggregation | None:
         weighting: name of a weighting or a gradient method.
 
     Raises:
-        ConfigError: see :py:func:`ctan_networks.losses.gradient_methods.make_aggregator`.
+        ConfigError: see :py:func:`ctan_networks.losses.gradient_methods.make_aggregator`; and in several processes, as
+            these methods ask for the gradients of each task, which DistributedDataParallel does not average.
 
     """
     aggregator = make_aggregator(weighting)
+    if aggregator is not None and world_size() > 1:
+        raise ConfigError(
+            f"the weighting {weighting!r} combines gradients of tasks, which are not averaged over processes: train in"
+            " one process, or with --weighting equal, dwa or uncertainty."
+        )
     return GradientAggregation(aggregator) if aggregator is not None else None
 
 

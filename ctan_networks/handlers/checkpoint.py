@@ -16,6 +16,7 @@ from ignite.engine import Engine, Events
 from torch import nn
 
 from ctan_networks.errors import ConfigError
+from ctan_networks.processes import gather_in_turn, rank
 from ctan_networks.utils import atomic_path
 
 __all__ = ["BEST", "LAST", "TrainingCheckpoint"]
@@ -31,6 +32,9 @@ class TrainingCheckpoint:
     ``model.pt`` is a flat state dict on the CPU, as Model Zoo and MONAI Label want it. ``last.pt`` is written at the
     end of each epoch, after validation, and holds only tensors and plain values (``weights_only=True`` reads it). Both
     are written beside their place and renamed. An epoch that was cut off is run again from its start.
+
+    Of several processes the first writes and every one resumes; a checkpoint of any number of processes resumes in any
+    other, as long as ``objects`` holds no DistributedDataParallel.
 
     Attach it behind the handlers that change what it saves (learning rate, weighting, validation).
 
@@ -95,7 +99,13 @@ class TrainingCheckpoint:
         last = self.folder / LAST
         if not self.resume:
             return
-        if not last.is_file():
+        found = gather_in_turn([last.is_file()])
+        if any(found) and not all(found):
+            raise ConfigError(
+                f"cannot resume: {found.count(False)} of {len(found)} processes do not see {last}; all machines need"
+                " the same --output_dir."
+            )
+        if not found[0]:
             logger.info("nothing to resume: %s is not there; training starts at epoch 1.", last)
             return
         state = torch.load(last, map_location="cpu", weights_only=True)
@@ -127,6 +137,8 @@ class TrainingCheckpoint:
         if self.keep == "best" and self.best_epoch and not score > self.best:
             return
         self.best, self.best_epoch = (score if not math.isnan(score) else -math.inf), self.epoch
+        if rank() > 0:
+            return
         weights = {key: value.detach().cpu().contiguous() for key, value in self.model.state_dict().items()}
         _save(weights, self.folder / BEST)
         metrics = {k: v for k, v in evaluator.state.metrics.items() if isinstance(v, int | float) and math.isfinite(v)}
@@ -137,6 +149,8 @@ class TrainingCheckpoint:
 
     def save_last(self, engine: Engine) -> None:
         """At the end of an epoch: keep all that a resume needs."""
+        if rank() > 0:
+            return
         scaler = getattr(engine, "scaler", None)
         state = {
             "objects": {name: thing.state_dict() for name, thing in self.objects.items()},

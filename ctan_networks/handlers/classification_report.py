@@ -16,6 +16,7 @@ from torch import nn
 from ctan_networks.errors import ConfigError
 from ctan_networks.handlers.report import Report
 from ctan_networks.metrics.classification import UNKNOWN
+from ctan_networks.processes import gather_in_turn
 from ctan_networks.reports.classification_cases import ClassifiedCase, case_metrics, read_classified
 from ctan_networks.reports.classification_figures import draw_confusion, draw_reliability, draw_roc
 from ctan_networks.reports.classification_gallery import Choice, Gallery
@@ -130,6 +131,18 @@ class ClassificationReport(Report):
             self.kept[case.name] = path
         for name in self.kept.keys() - wanted:
             self.kept.pop(name).unlink()
+
+    def gather(self) -> None:
+        """Bring together the cases of all processes, and the pictures of those that are drawn."""
+        super().gather()
+        self.cases = gather_in_turn(self.cases)
+        self.rows = [row for case in self.cases for row in case_metrics(case, self.segmentation)]
+        self.gallery = Gallery(self.classes, self.segmentation, self.max_figures)
+        for case in self.cases:
+            self.gallery.offer(case)
+        drawn = {choice.case for choice in self.gallery.chosen()}
+        # What the gallery of one process has dropped, that of all drops too.
+        self.kept = self.gather_files({name: path for name, path in self.kept.items() if name in drawn})
 
     def write_numbers(self) -> None:
         """Write ``predictions.csv`` and ``metrics.csv``."""

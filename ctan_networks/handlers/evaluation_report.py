@@ -13,6 +13,7 @@ from ignite.engine import Engine
 
 from ctan_networks.errors import ConfigError
 from ctan_networks.handlers.report import Report
+from ctan_networks.processes import gather_in_turn
 from ctan_networks.reports.cases import read_case
 from ctan_networks.reports.figures import draw_dvh, draw_slices, to_uri
 from ctan_networks.reports.plan import PlanQuestions, plan_rows, read_prescription
@@ -136,6 +137,17 @@ class EvaluationReport(Report):
         make_view(drawn, case.affine, self.structures).save(path)
         self.views[case.name] = path
 
+    def gather(self) -> None:
+        """Bring together the numbers of all processes, and the pictures of the cases that are drawn."""
+        own: dict[str, list[Row]] = {name: [] for name in self.names}
+        for row in self.rows:
+            own[row.case].append(row)
+        super().gather()
+        self.rows = [row for rows in gather_in_turn(list(own.values())) for row in rows]
+        self.without_mask = sum(gather_in_turn([self.without_mask]))
+        drawn = {case for case, _ in chosen_cases(to_frame(self.rows), self.max_figures)}
+        self.views = self.gather_files({name: path for name, path in self.views.items() if name in drawn})
+
     def write_numbers(self) -> None:
         """Write ``metrics.csv``."""
         write_rows(self.output_dir / "metrics.csv", self.rows)
@@ -146,7 +158,7 @@ class EvaluationReport(Report):
         return {
             "tasks": self.tasks,
             "structures": self.structures,
-            "cases": len(self.views),
+            "cases": len(self.names),
             "cases_without_dose_mask": self.without_mask,
             "scores": score_table(rows),
             "dice": dice_by_structure(rows),

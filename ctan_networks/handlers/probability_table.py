@@ -12,10 +12,10 @@ from typing import Any
 
 import pandas as pd
 import torch
-from ignite import distributed as idist
 from ignite.engine import Engine, Events
 
 from ctan_networks.errors import ConfigError, DataError
+from ctan_networks.processes import gather_in_turn, rank, world_size
 from ctan_networks.utils import atomic_path
 
 __all__ = ["ProbabilityTable"]
@@ -39,6 +39,9 @@ class ProbabilityTable:
     The file is written anew from time to time, when the run completes and when it ends with an error, each time whole
     or not at all, so that a run that is cut off leaves what was predicted. **A new run replaces the file** of an
     earlier one with its first row, since its cases are predicted again; until then the old file stays.
+
+    Of several processes the first writes: in the end the cases of all, in the order of the data list, until then its
+    own.
 
     Args:
         path: the CSV; its folder is made if need be.
@@ -78,10 +81,9 @@ class ProbabilityTable:
 
     def attach(self, engine: Engine) -> None:
         """Collect each iteration of ``engine``."""
-        if idist.get_world_size() > 1:
-            raise ConfigError("ProbabilityTable: cases of several processes are not gathered; predict in one process.")
         engine.add_event_handler(Events.STARTED, self.start)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self)
+        engine.add_event_handler(Events.COMPLETED, self.gather)
         engine.add_event_handler(Events.COMPLETED | Events.TERMINATE | Events.EXCEPTION_RAISED, self.finish)
 
     def start(self, engine: Engine) -> None:
@@ -99,6 +101,15 @@ class ProbabilityTable:
         if time.monotonic() >= self.next_writing:
             self.write()
 
+    def gather(self, engine: Engine) -> None:
+        """Bring together the cases of all processes, in the order of the data list."""
+        if world_size() == 1:
+            return
+        rows, self.rows = gather_in_turn(list(self.rows.items())), {}
+        for case, row in rows:
+            self._check_new(case)
+            self.rows[case] = row
+
     def finish(self, engine: Engine, *args: Any) -> None:
         """Write what is not written yet."""
         try:
@@ -106,6 +117,8 @@ class ProbabilityTable:
         finally:
             if args:
                 raise args[0]  # ignite swallows an exception that has a handler
+        if rank() > 0:
+            return
         if not self.rows:
             logger.warning("no case was predicted: %s is not written.", self.path)
         else:
@@ -113,7 +126,7 @@ class ProbabilityTable:
 
     def write(self) -> None:
         """Write the rows so far, if there are new ones."""
-        if len(self.rows) == self.written:
+        if len(self.rows) == self.written or rank() > 0:
             return
         started = time.monotonic()
         table = pd.DataFrame(list(self.rows.values()), columns=self.columns)
@@ -135,8 +148,7 @@ class ProbabilityTable:
         case = str(item.get("case", "")).strip()
         if not case:
             raise DataError("ProbabilityTable: a prediction has no case; give each item of the data list its name.")
-        if case in self.rows:
-            raise DataError(f"{case}: predicted twice; remove one of them from the data list.")
+        self._check_new(case)
         row: list[Any] = [case]
         for task, classes in self.tasks.items():
             values = self._values(case, item.get(f"predicted_{task}"), task, classes)
@@ -144,6 +156,10 @@ class ProbabilityTable:
             if not self.submission:
                 row.append(classes[max(range(len(classes)), key=values.__getitem__)] if values[0] is not None else None)
         self.rows[case] = row
+
+    def _check_new(self, case: str) -> None:
+        if case in self.rows:
+            raise DataError(f"{case}: predicted twice; remove one of them from the data list.")
 
     def _values(self, case: str, prediction: Any, task: str, classes: Sequence[str]) -> list[Any]:
         if prediction is None:

@@ -9,11 +9,13 @@ from typing import Any
 from ignite.engine import Engine, Events
 from tqdm import tqdm
 
+from ctan_networks.processes import rank
+
 __all__ = ["Progress"]
 
 
 class Progress:
-    """One bar for all epochs, with the running loss of each task and the time that is left.
+    """One bar for all epochs, with the running loss of each task and the time that is left; in the first process only.
 
     Args:
         loss: a :py:class:`ctan_networks.losses.MultiTaskLoss`, whose ``task_losses`` of each step are shown as a
@@ -29,6 +31,8 @@ class Progress:
         self.bar: Any = None
 
     def attach(self, engine: Engine) -> None:
+        if rank() > 0:
+            return
         # EPOCH_STARTED and not STARTED: a resume sets the epoch in STARTED.
         engine.add_event_handler(Events.EPOCH_STARTED, self.open)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self)

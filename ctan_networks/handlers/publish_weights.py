@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ignite.engine import Engine, Events
 
+from ctan_networks.processes import rank
 from ctan_networks.utils import atomic_path
 
 __all__ = ["PublishWeights"]
@@ -49,6 +50,8 @@ class PublishWeights:
             engine.add_event_handler(Events.COMPLETED, self)
 
     def __call__(self, engine: Engine) -> None:
+        if rank() > 0:
+            return
         if not self.source.is_file():
             logger.warning("no weights were written to %s; %s stays as it is.", self.source, self.target)
             return

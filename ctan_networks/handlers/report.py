@@ -13,10 +13,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ignite import distributed as idist
 from ignite.engine import Engine, Events
 
-from ctan_networks.errors import ConfigError, DataError
+from ctan_networks.errors import DataError
+from ctan_networks.handlers.tracking import track_evaluation
+from ctan_networks.processes import gather_in_turn, rank, world_size
 from ctan_networks.reports.figures import draw_history, to_uri
 from ctan_networks.reports.html import render_page
 from ctan_networks.reports.summary import strict
@@ -35,8 +36,14 @@ class Report(ABC):
     ``engine.state.batch``: lists of one dictionary a case. The numbers are written at most every five seconds, and when
     the run ends, with an error too, so that a run that is cut off leaves what was scored.
 
+    Several processes each score their own cases, and the first writes: at the end those of all, in the order of the
+    data list, so that the files are those of one process; in between its own.
+
+    Where MONAI's MLFlowHandler is attached to the same engine, the files become artifacts of the run that it tracks:
+    :py:func:`ctan_networks.handlers.tracking.track_evaluation`.
+
     A subclass sets :py:attr:`template` and defines :py:meth:`score_case`, :py:meth:`write_numbers`,
-    :py:meth:`summarise` and :py:meth:`illustrate`.
+    :py:meth:`summarise` and :py:meth:`illustrate`, and extends :py:meth:`gather`.
 
     Args:
         output_dir: folder for the files; made if need be.
@@ -62,7 +69,7 @@ class Report(ABC):
         self.details = dict(details or {})
         self.phantom = phantom
         self.history = Path(history) if history is not None else None
-        self.names: set[str] = set()
+        self.names: dict[str, None] = {}  # in order
         self.folder: tempfile.TemporaryDirectory | None = None
         self.written = 0
         self.next_writing = 0.0
@@ -88,14 +95,7 @@ class Report(ABC):
         """What the page shows beside the summary."""
 
     def attach(self, engine: Engine) -> None:
-        """Score each iteration of ``engine`` and write the report when it completes.
-
-        Raises:
-            ConfigError: when evaluation runs in several processes.
-        """
-        if idist.get_world_size() > 1:
-            name = type(self).__name__
-            raise ConfigError(f"{name}: cases of several processes are not gathered; evaluate in one process.")
+        """Score each iteration of ``engine`` and write the report when it completes."""
         engine.add_event_handler(Events.STARTED, self.start)
         engine.add_event_handler(Events.ITERATION_COMPLETED, self.score)
         engine.add_event_handler(Events.COMPLETED, self.finish)
@@ -103,10 +103,11 @@ class Report(ABC):
 
     def start(self, engine: Engine) -> None:
         """Forget an earlier run of the same engine."""
-        self.names, self.written, self.next_writing = set(), 0, 0.0
+        self.names, self.written, self.next_writing = {}, 0, 0.0
         if self.folder is not None:
             self.folder.cleanup()
         self.folder = tempfile.TemporaryDirectory(prefix="evaluation_report_")
+        track_evaluation(engine, self.output_dir)
 
     def score(self, engine: Engine) -> None:
         """Score the cases of one iteration, and write the numbers so far if it is time."""
@@ -121,9 +122,16 @@ class Report(ABC):
 
     def finish(self, engine: Engine) -> None:
         """Write the summary, then the page."""
+        if world_size() > 1:
+            self.gather()
         if not self.names:
             name = type(self).__name__
             raise DataError(f"{name}: no case was evaluated; check the data list of the evaluation.")
+        if rank() == 0:
+            self._publish()
+        self._tidy()
+
+    def _publish(self) -> None:
         self._write()
         summary = {
             "title": self.title,
@@ -138,7 +146,6 @@ class Report(ABC):
         report = self.output_dir / "report.html"
         with atomic_path(report) as path:
             path.write_text(page, encoding="utf-8")
-        self._tidy()
         scores = "; ".join(f"{s['title']} {_interval(s)}" for s in summary["scores"])
         label = "PHANTOM RESULT, says nothing about patients: " if self.phantom else ""
         logger = logging.getLogger(type(self).__module__)
@@ -161,7 +168,27 @@ class Report(ABC):
         """
         if name in self.names:
             raise DataError(f"{name}: evaluated twice; remove one of them from the evaluation's data list.")
-        self.names.add(name)
+        self.names[name] = None
+
+    def gather(self) -> None:
+        """Bring together the cases of all processes, in the order of the data list; every process calls it.
+
+        Raises:
+            DataError: when two processes have a case of one name.
+        """
+        names = gather_in_turn(list(self.names))
+        self.names = {}
+        for name in names:
+            self.register(name)
+
+    def gather_files(self, files: Mapping[str, Path]) -> dict[str, Path]:
+        """Files of all processes, by case, in this process's own folder: processes may be on several machines."""
+        gathered: dict[str, Path] = {}
+        for share in gather_in_turn([{name: path.read_bytes() for name, path in files.items()}]):
+            for name, content in share.items():
+                gathered[name] = self.scratch(f"gathered_{len(gathered)}.npz")
+                gathered[name].write_bytes(content)
+        return gathered
 
     def scratch(self, name: str) -> Path:
         """A path in a folder that is removed when the report is written."""
@@ -169,7 +196,7 @@ class Report(ABC):
         return Path(self.folder.name) / name
 
     def _write(self) -> None:
-        if len(self.names) == self.written:
+        if len(self.names) == self.written or rank() > 0:
             return
         self.write_numbers()
         # Those of an earlier run in the same folder would now contradict the numbers.

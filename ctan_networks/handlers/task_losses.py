@@ -11,6 +11,8 @@ from typing import Any
 
 from ignite.engine import Engine, Events
 
+from ctan_networks.handlers.tracking import track_training
+from ctan_networks.processes import rank
 from ctan_networks.utils import atomic_path
 
 __all__ = ["TaskLosses"]
@@ -21,7 +23,7 @@ class TaskLosses:
 
     In ``engine.state.metrics`` (which MONAI's TensorBoard and MLflow handlers read) stand ``loss_<task>`` and
     ``weight_<task>``. The history file is a CSV (epoch, name, value) that also takes the validation metrics of
-    ``evaluator``; rows of epochs that are run again after a resume are replaced.
+    ``evaluator``; rows of epochs that are run again after a resume are replaced. Of several processes the first writes.
 
     Args:
         loss: a :py:class:`ctan_networks.losses.MultiTaskLoss`.
@@ -37,6 +39,7 @@ class TaskLosses:
         self.epoch = 0
 
     def attach(self, engine: Engine) -> None:
+        engine.add_event_handler(Events.STARTED, track_training)
         # The sums of an epoch that was cut off are not those of the one that is run in its place.
         engine.add_event_handler(Events.EPOCH_STARTED, self.start_epoch)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self)
@@ -58,7 +61,7 @@ class TaskLosses:
         self.record({name: float(v) for name, v in values.items() if isinstance(v, int | float)})
 
     def record(self, values: dict[str, float]) -> None:
-        if self.history is None:
+        if self.history is None or rank() > 0:
             return
         rows = read_history(self.history)
         rows = [row for row in rows if row[0] < self.epoch or (row[0] == self.epoch and row[1] not in values)]

@@ -9,6 +9,8 @@ from torch.nn import functional as F
 
 from ctan_networks.errors import ConfigError
 
+from .over_ranks import mean_count
+
 __all__ = ["DiceBCELoss"]
 
 
@@ -22,11 +24,14 @@ class DiceBCELoss(nn.Module):
     it cannot leave out single (case, structure) pairs; structures are taken in turn, so that besides the probabilities
     that the gradient needs no temporary is larger than one structure.
 
+    In a training of several processes both averages are over the batches of all of them.
+
     Args:
         dice_weight: factor of the Dice term.
         bce_weight: factor of the cross-entropy term.
         smooth: added to the numerator and the denominator of Dice, as MONAI's ``smooth_nr`` and ``smooth_dr``.
-        batch: sum each structure over the cases of the batch before its Dice is taken, instead of a Dice per case.
+        batch: sum each structure over the cases of the batch before its Dice is taken, instead of a Dice per case; of
+            several processes, over those of each.
         include_empty: count empty references in Dice, too.
     """
 
@@ -99,8 +104,10 @@ class DiceBCELoss(nn.Module):
             overlap = (p * t).sum(dims).reshape(-1)
             dice.append(1 - (2 * overlap + self.smooth) / (p.sum(dims).reshape(-1) + reference + self.smooth))
             counted.append(torch.ones_like(reference, dtype=torch.bool) if self.include_empty else reference > 0)
+        counts = torch.cat(counted) if counted else torch.zeros(0, dtype=torch.bool, device=zero.device)
+        own = torch.stack([counts.sum(), torch.tensor(total_known, device=zero.device)])
+        dice_count, voxel_count = mean_count(own, self.training)
         if total_known == 0:
             return zero
-        counts = torch.cat(counted)
-        mean_dice = torch.where(counts, torch.cat(dice), 0.0).sum() / counts.sum().clamp(min=1)
-        return self.dice_weight * mean_dice + self.bce_weight * cross_entropy / total_known
+        mean_dice = torch.where(counts, torch.cat(dice), 0.0).sum() / torch.where(dice_count > 0, dice_count, 1)
+        return self.dice_weight * mean_dice + self.bce_weight * cross_entropy / voxel_count

@@ -11,13 +11,16 @@ from torch.nn import functional as F
 
 from ctan_networks.errors import ConfigError
 
+from .over_ranks import mean_count
+
 __all__ = ["MaskedCrossEntropyLoss"]
 
 
 class MaskedCrossEntropyLoss(nn.Module):
     """Cross entropy over the labelled cases of a batch; class -1 is unknown.
 
-    As ``torch.nn.CrossEntropyLoss(ignore_index=-1)``, which, however, is NaN for a batch without a label.
+    As ``torch.nn.CrossEntropyLoss(ignore_index=-1)``, which, however, is NaN for a batch without a label. In a training
+    of several processes the mean is over the batches of all of them.
 
     Args:
         weight: one weight a class, e.g. inverse frequencies; the mean is then over the weights of the labelled cases.
@@ -62,8 +65,15 @@ class MaskedCrossEntropyLoss(nn.Module):
         logits = input.as_subclass(torch.Tensor)
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
         classes = target.as_subclass(torch.Tensor).reshape(-1).long()
-        if not self.known(classes):
+        weight = None if self.weight is None else self.weight.to(logits.dtype)
+        labelled = classes[classes != -1]
+        # What F.cross_entropy divides by, with label smoothing too.
+        own = labelled.new_tensor(len(labelled)) if weight is None else weight[labelled].sum()
+        count = mean_count(own, self.training)
+        if not len(labelled):
             # An empty slice sums to 0 and carries the graph; its gradient is 0 whatever the logits are.
             return logits[:0].sum()
-        weight = None if self.weight is None else self.weight.to(logits.dtype)
-        return F.cross_entropy(logits, classes, weight, ignore_index=-1, label_smoothing=self.label_smoothing)
+        total = F.cross_entropy(
+            logits, classes, weight, ignore_index=-1, label_smoothing=self.label_smoothing, reduction="sum"
+        )
+        return total / count

@@ -8,6 +8,8 @@ from torch import nn
 
 from ctan_networks.errors import ConfigError
 
+from .over_ranks import mean_count
+
 __all__ = ["MaskedL1Loss"]
 
 
@@ -16,7 +18,8 @@ class MaskedL1Loss(nn.Module):
 
     The loss is ``sum(w |input - target / scale|) / sum(w)`` over the known voxels of the batch, with w = 1 inside the
     mask and ``outside_weight`` outside. The prediction is in units of ``scale``: the network's output times ``scale``
-    is in Gy, so that with ``scale=70`` the loss of dose is near 1 as the losses of other tasks are.
+    is in Gy, so that with ``scale=70`` the loss of dose is near 1 as the losses of other tasks are. In a training of
+    several processes the mean is over the batches of all of them.
 
     Args:
         scale: Gy (or any unit of the target) for one unit of the prediction.
@@ -72,8 +75,9 @@ class MaskedL1Loss(nn.Module):
         if self.outside_weight == 0:
             counted = counted & (weight > 0)
         if not bool(counted.any()):
+            mean_count(weight.new_zeros(()), self.training)
             # An empty slice sums to 0 and carries the graph; its gradient is 0 whatever the prediction is.
             return prediction[:0].sum()
         if not bool(counted.all()):
             prediction, reference, weight = prediction[counted], reference[counted], weight[counted]
-        return (weight * (prediction - reference / self.scale).abs()).sum() / weight.sum()
+        return (weight * (prediction - reference / self.scale).abs()).sum() / mean_count(weight.sum(), self.training)

@@ -32,11 +32,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import nn
 
 from ctan_networks.errors import ConfigError
 
+from .over_ranks import mean_over_ranks, several_train
 from .weightings import make_weighting
 
 __all__ = ["MultiTaskLoss", "parameter_groups"]
@@ -57,6 +57,11 @@ class MultiTaskLoss(nn.Module):
 
     After a call, ``task_losses`` holds the detached, unweighted loss of each task and ``labelled`` whether the batch
     had a label for it. Losses that are not finite are passed on as they are.
+
+    In a training of several processes the batch is that of all of them: a task is labelled where any process has a
+    label for it, ``task_losses`` are means over the processes, and with the losses of this package they and the epoch
+    means are those of one process with all the cases. A loss of another package is averaged over the processes as it
+    is. Every process must make every call.
 
     Args:
         losses: the loss module of each task.
@@ -130,14 +135,24 @@ class MultiTaskLoss(nn.Module):
                 losses[task] = module(*arguments)
             except ConfigError as error:
                 raise ConfigError(f"task {task!r}: {error}") from error
-        self.labelled = labelled
-        self.task_losses = {task: loss.detach() for task, loss in losses.items()}
+        values = {task: loss.detach() for task, loss in losses.items()}
+        if several_train(self.training):
+            labelled, values = self._over_ranks(labelled, values)
+        self.labelled, self.task_losses = labelled, values
         if self.training and torch.is_grad_enabled():
             for k, task in enumerate(self.tasks):
                 if labelled[task]:
                     self.loss_sums[k] += self.task_losses[task].to(self.loss_sums.device)
                     self.batches[k] += 1
         return losses
+
+    def _over_ranks(
+        self, labelled: dict[str, bool], values: dict[str, torch.Tensor]
+    ) -> tuple[dict[str, bool], dict[str, torch.Tensor]]:
+        own = torch.stack([value.float() for value in values.values()])
+        both = torch.stack([own, own.new_tensor([labelled[task] for task in values])])
+        means, shares = mean_over_ranks(both)
+        return dict(zip(values, (shares > 0).tolist(), strict=True)), dict(zip(values, means, strict=True))
 
     def _arguments(
         self, task: str, pred: Mapping[str, torch.Tensor], label: Mapping[str, torch.Tensor]
@@ -159,9 +174,6 @@ class MultiTaskLoss(nn.Module):
         Returns:
             epoch mean of each task's unweighted loss, over all ranks; NaN where the task had no labelled batch.
         """
-        if dist.is_available() and dist.is_initialized():
-            dist.all_reduce(self.loss_sums)
-            dist.all_reduce(self.batches)
         sums, batches = self.loss_sums.tolist(), self.batches.tolist()
         means = {task: sums[k] / batches[k] if batches[k] else math.nan for k, task in enumerate(self.tasks)}
         self.weighting.update(means)

@@ -12,12 +12,12 @@ import math
 from collections.abc import Mapping, Sequence
 
 import torch
-import torch.distributed as dist
 from torch import nn
 
 from ctan_networks.errors import ConfigError
 
 from .gradient_methods import GRADIENT_METHODS
+from .over_ranks import mean_over_ranks
 
 __all__ = ["WEIGHTINGS", "DynamicWeightAverage", "EqualWeighting", "UncertaintyWeighting", "make_weighting"]
 
@@ -148,21 +148,13 @@ class UncertaintyWeighting(nn.Module):
         """
         s = self.log_variances.clone()
         if s.requires_grad:
-            s.register_hook(_mean_over_ranks)
+            s.register_hook(mean_over_ranks)
         # With the empty slice s is in the graph of every rank in every step, and so no rank waits for another.
         total = s[:0].sum()
         for task, loss in losses.items():
             k = self.tasks.index(task)
             total = total + (torch.exp(-s[k]) * loss + s[k] if len(self.tasks) > 1 else loss)
         return total
-
-
-def _mean_over_ranks(gradient: torch.Tensor) -> torch.Tensor:
-    if not (dist.is_available() and dist.is_initialized()):
-        return gradient
-    gradient = gradient.clone()
-    dist.all_reduce(gradient)
-    return gradient / dist.get_world_size()
 
 
 _SUMS: dict[str, type[nn.Module]] = {

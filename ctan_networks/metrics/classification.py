@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from monai.metrics import CumulativeIterationMetric
 
 from ctan_networks.errors import ConfigError, DataError
+from ctan_networks.metrics.gathering import GatheredMetric
 
 __all__ = [
     "ClassificationScore",
@@ -131,7 +131,7 @@ METRICS: dict[str, Callable[..., Any]] = {
 }
 
 
-class ClassificationScore(CumulativeIterationMetric):
+class ClassificationScore(GatheredMetric):
     """One score of all labelled cases of an epoch.
 
     Takes probabilities and labels, batch first (``[B, C]`` and ``[B]``) or as lists of one case each (``[C]`` and a

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
-from monai.metrics import CumulativeIterationMetric
 
 from ctan_networks.errors import DataError
+from ctan_networks.metrics.gathering import GatheredMetric
 
 __all__ = ["DoseScore", "compute_dose_score", "take_reference", "zero_outside"]
 
@@ -52,7 +52,7 @@ def compute_dose_score(y_pred: torch.Tensor, y: torch.Tensor, mask: torch.Tensor
     return torch.where(known, error, torch.nan)[:, None]
 
 
-class DoseScore(CumulativeIterationMetric):
+class DoseScore(GatheredMetric):
     """Dose score: mean over patients of :py:func:`compute_dose_score`, in Gy; unknown references are left out.
 
     By hand, ``metric(y_pred, y, mask=mask)`` with batch-first tensors or lists of channel-first tensors. In an engine

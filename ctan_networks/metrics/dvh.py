@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import torch
 from monai.data import MetaTensor
-from monai.metrics import CumulativeIterationMetric
 from monai.metrics.utils import prepare_spacing
 from numpy.typing import ArrayLike
 
 from ctan_networks.errors import ConfigError, DataError
 from ctan_networks.metrics.dose_score import take_reference, zero_outside
+from ctan_networks.metrics.gathering import GatheredMetric
 
 __all__ = [
     "DVHScore",
@@ -107,7 +107,7 @@ def as_plain_array(x: torch.Tensor) -> np.ndarray:
     return volume.to(torch.promote_types(volume.dtype, torch.float32)).numpy()
 
 
-class DVHScore(CumulativeIterationMetric):
+class DVHScore(GatheredMetric):
     """DVH score: mean of \\|reference - prediction\\| over every DVH metric of every patient, in Gy.
 
     Structures are the reference's for both doses; the predicted dose is set to 0 outside the mask. What is unknown adds

@@ -6,9 +6,9 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from monai.metrics import CumulativeIterationMetric
 
 from ctan_networks.errors import ConfigError, DataError
+from ctan_networks.metrics.gathering import GatheredMetric
 
 __all__ = ["StructureDice", "compute_structure_dice"]
 
@@ -46,7 +46,7 @@ def compute_structure_dice(y_pred: torch.Tensor, y: torch.Tensor) -> torch.Tenso
     return torch.where(labels.isnan().any(-1), torch.nan, dice)
 
 
-class StructureDice(CumulativeIterationMetric):
+class StructureDice(GatheredMetric):
     """Dice of each structure over patients, see :py:func:`compute_structure_dice`.
 
     Takes batch-first tensors or lists of channel-first tensors, of any size from case to case, and works in

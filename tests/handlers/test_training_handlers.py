@@ -28,7 +28,7 @@ def engine_with(state: dict | None = None, step=lambda engine, batch: None) -> E
 def test_weight_average_follows_the_definition():
     torch.manual_seed(0)
     network, average = nn.Linear(2, 2), nn.Linear(2, 2)
-    wanted = average.weight.detach().clone()
+    wanted = network.weight.detach().clone()  # what the average was before the engine started does not count
     steps = []
 
     def step(engine, batch):

@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import json
+import re
+from configparser import ConfigParser
 from pathlib import Path
 
 import nibabel as nib
@@ -82,7 +84,10 @@ def test_metadata_and_configurations_agree(bundles, name):
     metadata, train, inference = read["metadata"], read["train"], read["inference"]
     outputs = metadata["network_data_format"]["outputs"]
     assert next(iter(outputs)) == "pred" and next(iter(metadata["network_data_format"]["inputs"])) == "image"
-    assert len(outputs["pred"]["channel_def"]) == outputs["pred"]["num_channels"]
+    # MONAI Label takes every entry but the background for a label of its own.
+    labels = [v for v in outputs["pred"].get("channel_def", {}).values() if v != "background"]
+    results = metadata["network_data_format"]["post_processed_outputs"]
+    assert len(labels) == results.get("predicted_segmentation", {"num_channels": 0})["num_channels"]
     assert metadata["version"] in metadata["changelog"]
     same = {k: v for k, v in train["network_def"].items() if k != "seed"}
     assert same == {k: v for k, v in inference["network_def"].items() if k != "stacked"}
@@ -110,3 +115,16 @@ def test_results_of_any_bundle_with_structures_and_dose_become_dicom(bundle_copy
     assert names[0] == "Brainstem" and names[-1] == "PTV70"
     image = nib.load(tmp_path / "out" / "pt_1" / "pt_1_dose.nii.gz")
     assert read_dose(folder / "RTDOSE.dcm").dose.max() == pytest.approx(image.get_fdata().max(), abs=1e-3)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_everything_that_the_package_imports_is_among_the_required_packages(bundles, name):
+    """A packed bundle has this list only; its parts import each other, so that each bundle needs all of them."""
+    setup = ConfigParser()
+    setup.read(bundles.parent / "setup.cfg")
+    needed = {re.split("[<>=]", line)[0] for line in setup["options"]["install_requires"].split()}
+    metadata = json.loads((bundles / name / "configs" / "metadata.json").read_text())
+    listed = metadata["required_packages_version"]
+    assert needed - {"monai", "torch", "numpy"} <= set(listed)
+    # The zoo installs "name==version".
+    assert all(re.fullmatch(r"\d+(\.\d+)+", version) for version in listed.values())

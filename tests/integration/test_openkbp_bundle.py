@@ -235,5 +235,5 @@ def test_metadata_and_configurations_agree(bundles):
         json.loads((configs / f"{n}.json").read_text()) for n in ("metadata", "inference", "train")
     )
     labels = list(metadata["network_data_format"]["outputs"]["pred"]["channel_def"].values())
-    assert labels == ["background", *inference["structures"], "dose"]
+    assert labels == ["background", *inference["structures"]]
     assert inference["structures"] == list(train["structures"])
