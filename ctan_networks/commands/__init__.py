@@ -7,6 +7,7 @@ from ctan_networks.commands.export import export
 from ctan_networks.commands.export_dicom import export_dicom
 from ctan_networks.commands.inspect import inspect
 from ctan_networks.commands.label_server import label_server
+from ctan_networks.commands.new_bundle import new_bundle
 from ctan_networks.commands.pack import pack
 from ctan_networks.commands.phantoms import phantoms
 from ctan_networks.commands.trivial_scores import trivial_scores
@@ -19,6 +20,7 @@ __all__ = [
     "export_dicom",
     "inspect",
     "label_server",
+    "new_bundle",
     "pack",
     "phantoms",
     "trivial_scores",

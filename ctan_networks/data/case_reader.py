@@ -11,18 +11,21 @@ from typing import Any
 import numpy as np
 import pydicom
 from monai.config import PathLike
-from monai.data import ImageReader, ITKReader, NibabelReader
+from monai.data import ImageReader, ITKReader
 from monai.utils import MetaKeys, OptionalImportError, SpaceKeys
 from pydicom.errors import InvalidDicomError
 from pydicom.uid import UID, CTImageStorage, EnhancedCTImageStorage
 
-from ctan_networks.data.metaimage import check_metaimage
+from ctan_networks.data.itk_header import check_itk
+from ctan_networks.data.nifti import read_nifti
 from ctan_networks.data.nifti_patient import is_nifti_patient, read_structure_bits
 from ctan_networks.data.openkbp import STRUCTURES
 from ctan_networks.data.openkbp_reader import OpenKBPReader
 from ctan_networks.dicom.ct_series import make_series, refuse_damaged
+from ctan_networks.dicom.elements import read_header, read_known
 from ctan_networks.dicom.patient_folder import read_ct, scan_folder
-from ctan_networks.errors import CTANError, DataError
+from ctan_networks.errors import DataError
+from ctan_networks.reading import check_finite, check_geometry, library_errors, list_folder
 
 __all__ = ["CaseReader", "ct_slices"]
 
@@ -42,11 +45,13 @@ def ct_slices(folder: str | os.PathLike, damaged: list[Path] | None = None) -> I
         Path and data set without pixels, in the order of the file names.
 
     """
-    for file in sorted(Path(folder).iterdir()):
+    for file in sorted(list_folder(folder)):
         if not file.is_file():
+            if damaged is not None and os.path.islink(file) and not file.exists():
+                damaged.append(file)
             continue
         try:
-            header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=["Modality", "SeriesInstanceUID"])
+            header = read_header(file, ["Modality", "SeriesInstanceUID"])
             modality, series = header.get("Modality"), header.get("SeriesInstanceUID")
             kind = UID(str(header.file_meta.get("MediaStorageSOPClassUID", "")))
         except InvalidDicomError:
@@ -106,31 +111,26 @@ class CaseReader(ImageReader):
         path = Path(img)
         if not path.exists():
             raise DataError(f"{path} is not there. Check the path.")
-        try:
-            if self.openkbp.verify_suffix(path):
-                return self.openkbp.get_data(path)
-            if path.is_dir():
-                return read_structure_bits(path, self.structures) if is_nifti_patient(path) else _read_series(path)
-            if path.name.lower().endswith((".nii", ".nii.gz")):
-                return _read_with(NibabelReader(squeeze_non_spatial_dims=True), path)
-            reader = _itk_reader(path)
-            if path.suffix.lower() in (".mha", ".mhd"):
-                # Where compressed data is cut short or damaged, ITK gives what was in memory.
-                check_metaimage(path, decompress=True)
-            return _read_with(reader, path)
-        except CTANError:
-            raise
-        except Exception as error:
-            reason = str(error).strip() or type(error).__name__
-            raise DataError(f"{path} cannot be read ({reason}). Check that the file is whole.") from error
+        if self.openkbp.verify_suffix(path):
+            return self.openkbp.get_data(path)
+        if path.is_dir():
+            return read_structure_bits(path, self.structures) if is_nifti_patient(path) else _read_series(path)
+        if path.name.lower().endswith((".nii", ".nii.gz")):
+            return read_nifti(path)
+        return _read_with(_itk_reader(path), path)
 
 
 def _read_with(reader: ImageReader, path: Path) -> tuple[np.ndarray, dict[str, Any]]:
-    array, meta = reader.get_data(reader.read(str(path)))
+    check_itk(path)
+    with library_errors(path):
+        array, meta = reader.get_data(reader.read(str(path)))
+        affine = np.asarray(meta[MetaKeys.AFFINE], dtype=np.float64)
     if array.ndim != 3:
         raise DataError(
             f"{path} has {array.ndim} dimensions {tuple(array.shape)}: give one volume of three dimensions."
         )
+    check_geometry(path, affine, array.shape)
+    check_finite(path, array)
     return array, meta
 
 
@@ -147,7 +147,7 @@ def _itk_reader(path: Path) -> ImageReader:
 def _read_series(folder: Path) -> tuple[np.ndarray, dict[str, Any]]:
     files = _files_of_one_series(folder)
     if files:
-        series = make_series(folder, files, [pydicom.dcmread(file, stop_before_pixels=True) for file in files])
+        series = make_series(folder, files, [read_known(file) for file in files])
     else:
         objects = scan_folder(folder)
         if not objects.ct and not objects.damaged:
@@ -168,6 +168,14 @@ def _read_series(folder: Path) -> tuple[np.ndarray, dict[str, Any]]:
     return series.volume(), {str(key): value for key, value in meta.items()}
 
 
+def _size(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except OSError:
+        # It has gone since the folder was listed.
+        return 0
+
+
 def _files_of_one_series(folder: Path) -> list[Path]:
     """The CT slices in the folder itself; none when they lie below it, or belong to several series."""
     series: dict[str, list[Path]] = {}
@@ -175,6 +183,6 @@ def _files_of_one_series(folder: Path) -> list[Path]:
     for file, header in ct_slices(folder, damaged):
         series.setdefault(str(header.SeriesInstanceUID), []).append(file)
     suffixes = {file.suffix for files in series.values() for file in files}
-    damaged += [f for f in sorted(folder.iterdir()) if f.suffix in suffixes and f.is_file() and not f.stat().st_size]
+    damaged += [f for f in sorted(list_folder(folder)) if f.suffix in suffixes and f.is_file() and not _size(f)]
     refuse_damaged(damaged)
     return next(iter(series.values())) if len(series) == 1 else []

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -24,8 +25,9 @@ from ctan_networks.dicom.roi_names import match_rois
 from ctan_networks.dicom.rtdose import DoseGrid, read_dose, resample_dose, sum_doses
 from ctan_networks.dicom.rtstruct import by_name, read_structures
 from ctan_networks.errors import DataError
+from ctan_networks.reading import walk_folder
 
-__all__ = ["PROVENANCE", "convert_patient"]
+__all__ = ["PROVENANCE", "convert_patient", "read_provenance"]
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +67,7 @@ def convert_patient(
     """
     source, out = Path(folder), Path(target)
     key = _fingerprint(source, patterns, need_structures, need_dose)
-    known = _read_provenance(out)
+    known = read_provenance(out)
     if known is not None and known.get("fingerprint") == key:
         return known
     plan = read_treatment_plan(scan_folder(source), need_structures, need_dose)
@@ -141,10 +143,17 @@ def _write(path: Path, array: np.ndarray, affine: np.ndarray) -> None:
     nib.save(image, path)
 
 
-def _read_provenance(folder: Path) -> dict[str, Any] | None:
+def read_provenance(folder: Path) -> dict[str, Any] | None:
+    """The provenance of a converted patient; None where it is absent or damaged, or one of its files is missing."""
     try:
         content = json.loads((folder / PROVENANCE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    except (OSError, ValueError, RecursionError):
+        return None
+    if not isinstance(content, dict) or not isinstance(content.get("structures", {}), dict):
+        return None
+    stated = content.get("prescription_gy")
+    # bool is an int; NaN is a number of Python's JSON.
+    if stated is not None and not (type(stated) in (int, float) and 0 < stated < math.inf):
         return None
     files = [CT, *(f"{name}.nii.gz" for name in content.get("structures", {})), *([DOSE] if "dose" in content else [])]
     return content if all((folder / file).is_file() for file in files) else None
@@ -153,14 +162,19 @@ def _read_provenance(folder: Path) -> dict[str, Any] | None:
 def _fingerprint(folder: Path, *settings: Any) -> str:
     """Changes when a file of the folder, or a setting, does."""
     parts = [f"{FORMAT} {settings!r}"]
-    for parent, folders, files in os.walk(folder):
-        folders.sort()
-        for name in sorted(files):
-            status = os.stat(Path(parent) / name)
+    for parent, _, files in walk_folder(folder):
+        for name in files:
             relative = os.path.relpath(Path(parent) / name, folder)
-            parts.append(f"{relative} {status.st_size} {status.st_mtime_ns}")
+            try:
+                status = os.stat(Path(parent) / name)
+            except OSError as error:
+                # A link to nothing, or a file that has gone.
+                parts.append(f"{relative} {error.errno}")
+            else:
+                parts.append(f"{relative} {status.st_size} {status.st_mtime_ns}")
     return _hash("\n".join(parts))
 
 
 def _hash(text: str) -> str:
-    return sha256(text.encode()).hexdigest()[:32]
+    # Names of files may be any bytes.
+    return sha256(os.fsencode(text)).hexdigest()[:32]

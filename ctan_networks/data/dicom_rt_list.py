@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -11,15 +10,16 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import pydicom
 from pydicom.errors import InvalidDicomError
 
 from ctan_networks.data.case_reader import ct_slices
-from ctan_networks.data.dicom_rt_convert import PROVENANCE, convert_patient
+from ctan_networks.data.dicom_rt_convert import convert_patient, read_provenance
 from ctan_networks.data.nifti_patient import CT, DOSE, is_nifti_patient
 from ctan_networks.data.volume_list import as_volume, existing_path, refuse_same_names, visible
+from ctan_networks.dicom.elements import read_header
 from ctan_networks.dicom.patient_folder import plan_prescriptions
 from ctan_networks.errors import DataError
+from ctan_networks.reading import is_there, walk_folder
 
 __all__ = ["dicom_rt_inference_list", "dicom_rt_list"]
 
@@ -141,8 +141,7 @@ def _is_one_patient(path: Path) -> bool:
 def _series_below(path: Path, limit: int) -> set[str]:
     """UIDs of the CT series in a folder and its sub-folders, by one slice of each folder; no more than needed."""
     found: set[str] = set()
-    for parent, folders, _ in os.walk(path):
-        folders.sort()
+    for parent, _, _ in walk_folder(path):
         first = next(ct_slices(parent), None)
         if first is not None:
             found.add(str(first[1].SeriesInstanceUID))
@@ -158,10 +157,9 @@ def _with_prescription(item: dict[str, Any], folder: Path) -> dict[str, Any]:
 
 def _stated_prescription(folder: Path) -> float | None:
     """From the provenance of a converted patient, or the one plan in a DICOM folder."""
-    try:
-        return json.loads((folder / PROVENANCE).read_text(encoding="utf-8")).get("prescription_gy")
-    except (OSError, ValueError, AttributeError):
-        pass
+    known = read_provenance(folder)
+    if known is not None:
+        return known.get("prescription_gy")
     stated = plan_prescriptions(folder)
     return stated[0] if len(stated) == 1 else None
 
@@ -186,12 +184,14 @@ def _complete(
     item: dict[str, Any], folder: Path, patterns: Iterable[str], prescription: float | None
 ) -> dict[str, Any]:
     item["image"] = str(folder / CT)
-    if any((folder / f"{name}.nii.gz").is_file() for name in patterns):
+    if any(is_there(folder / f"{name}.nii.gz") for name in patterns):
         item["segmentation"] = str(folder)
-    if (folder / DOSE).is_file():
+    if is_there(folder / DOSE):
         item["dose"] = str(folder / DOSE)
     if not {"segmentation", "dose"} & item.keys():
-        raise DataError(f"{folder}: neither a structure that a pattern matches nor a dose.")
+        raise DataError(
+            f"{item['source']}: neither a structure that a pattern matches nor a dose. Add a pattern or export them."
+        )
     stated = _stated_prescription(folder) or prescription
     if stated is None:
         raise DataError(f"{item['source']}: no plan states the prescription. Give it in Gy, as --prescription 78.")
@@ -201,18 +201,19 @@ def _complete(
 
 def _case_name(folder: Path) -> str:
     """The folder's name, or a pseudonym where that gives the patient away."""
-    for parent, folders, files in os.walk(folder):
-        folders.sort()
-        for file in sorted(files):
+    for parent, _, files in walk_folder(folder):
+        for file in files:
+            if not (Path(parent) / file).is_file():
+                continue
             try:
-                header = pydicom.dcmread(Path(parent) / file, stop_before_pixels=True, specific_tags=PATIENT_TAGS)
+                header = read_header(Path(parent) / file, PATIENT_TAGS)
+                words = [str(header.get("PatientID", ""))]
+                words += str(header.get("PatientName", "")).replace("^", " ").replace("=", " ").split()
             except InvalidDicomError:
                 continue
             except Exception:  # noqa: BLE001  a damaged file is reported when it is used
                 continue
-            words = [str(header.get("PatientID", ""))]
-            words += str(header.get("PatientName", "")).replace("^", " ").replace("=", " ").split()
             if any(len(word) > 2 and word.lower() in folder.name.lower() for word in words):
-                return PSEUDONYM + sha256(folder.name.encode()).hexdigest()[:10]
+                return PSEUDONYM + sha256(os.fsencode(folder.name)).hexdigest()[:10]
             return folder.name
     return folder.name

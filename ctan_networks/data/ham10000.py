@@ -17,6 +17,7 @@ from ctan_networks.data.ham10000_labels import CLASSES, Labels, read_labels
 from ctan_networks.data.photo_reader import open_photo
 from ctan_networks.data.volume_list import existing_path
 from ctan_networks.errors import DataError
+from ctan_networks.reading import walk_folder
 
 __all__ = ["ham10000_list", "inspect_photos", "photo_list"]
 
@@ -163,16 +164,18 @@ def _counts(groups: Sequence[str]) -> tuple[int, int]:
 def _files(root: Path) -> Iterator[Path]:
     """Files below a folder in a fixed order, without hidden ones and without the reserved test set."""
     passed_over = 0
-    for folder, folders, names in os.walk(root):
-        folders[:] = sorted(f for f in folders if not f.startswith("."))
-        for name in sorted(names):
+    for folder, folders, names in walk_folder(root):
+        folders[:] = [f for f in folders if not f.startswith(".")]
+        for name in names:
             file = Path(folder, name)
             if name.startswith("."):
                 continue
             if RESERVED in str(file.relative_to(root)):
                 passed_over += 1
                 continue
-            yield file
+            # Not waiting for pipes; a link to nothing is named when it is opened.
+            if file.is_file() or not file.exists():
+                yield file
     if passed_over:
         logger.warning("%s: %d files of %s are a test set and are passed over.", root, passed_over, RESERVED)
 

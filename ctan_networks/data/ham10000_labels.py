@@ -9,9 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import pandas as pd
-
-from ctan_networks.errors import DataError
+from ctan_networks.data.tables import read_table
 
 __all__ = ["CLASSES", "Labels", "read_labels"]
 
@@ -61,7 +59,7 @@ def read_labels(files: Iterable[Path], classes: Sequence[str] = CLASSES) -> Labe
     labels = Labels({}, defaultdict(list))
     contradicted: set[str] = set()
     for file in files:
-        table = _read(file)
+        table = read_table(file, "Mend it, or take it out of the folder.")
         columns = {str(c).strip().lower(): str(c) for c in table.columns}
         key = next((columns[name] for name in ("image_id", "image") if name in columns), None)
         one_hot = all(name in columns for name in classes)
@@ -93,13 +91,6 @@ def read_labels(files: Iterable[Path], classes: Sequence[str] = CLASSES) -> Labe
     for name in contradicted:
         del labels.rows[name]["diagnosis"]
     return labels
-
-
-def _read(file: Path) -> pd.DataFrame:
-    try:
-        return pd.read_csv(file, dtype=str, keep_default_na=False, encoding="utf-8-sig", skipinitialspace=True)
-    except (ValueError, OSError) as error:
-        raise DataError(f"{file} cannot be read as CSV ({error}). Mend it, or take it out of the folder.") from error
 
 
 def _named(text: str, classes: Sequence[str]) -> int | str | None:

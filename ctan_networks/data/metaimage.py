@@ -9,8 +9,9 @@ from math import prod
 from pathlib import Path
 
 from ctan_networks.errors import DataError
+from ctan_networks.reading import check_voxels, is_there, require_file
 
-__all__ = ["check_metaimage", "read_metaimage_header"]
+__all__ = ["check_metaimage", "read_metaimage_header", "refuse_outside"]
 
 # MetaIO's sizes, in bytes; its MET_LONG has four on every machine.
 TYPES = {
@@ -50,6 +51,7 @@ def read_metaimage_header(path: str | os.PathLike) -> dict[str, str]:
 
     """
     header: dict[str, str] = {}
+    require_file(path, ADVICE)
     try:
         with Path(path).open("rb") as file:
             while LAST_KEY not in header:
@@ -88,16 +90,16 @@ def check_metaimage(path: str | os.PathLike, header: dict[str, str] | None = Non
     file = Path(path)
     start = int(header[LENGTH])
     if header[LAST_KEY].upper() != "LOCAL":
+        refuse_outside(path, header[LAST_KEY])
         file, start = file.parent / header[LAST_KEY], 0
-        # "LIST", or a pattern with numbers: many files, which ITK opens and misses by itself.
-        if header[LAST_KEY].upper().startswith("LIST") or "%" in header[LAST_KEY]:
-            return
-        if not file.is_file():
+        if not is_there(file):
             raise DataError(f"{path}: its data, {file}, is not there. Put it beside the header.")
-    there = file.stat().st_size - start
+    there = require_file(file, ADVICE) - start
+    if not _is_true(header.get("BinaryData", "True")):
+        # Text has no size by which a missing end would show.
+        raise DataError(f"{path}: its numbers are written as text. Write it again with BinaryData = True.")
     if not _is_true(header.get("CompressedData", "False")):
-        # A text file (BinaryData = False) has no size of its own.
-        if _is_true(header.get("BinaryData", "True")) and there < size:
+        if there < size:
             raise DataError(f"{path} is cut short: {there} of {size} bytes of its data are there. {ADVICE}")
         return
     stored = _stored_bytes(header)
@@ -115,6 +117,25 @@ def check_metaimage(path: str | os.PathLike, header: dict[str, str] | None = Non
         _check_stream(path, file, start, stored, size)
 
 
+def refuse_outside(path: str | os.PathLike, name: str) -> None:
+    """Refuse a header that names data outside of its folder, or many files.
+
+    ITK makes many names with C's ``sprintf``, to which a name with other signs than ``%d`` does anything.
+
+    Args:
+        path: the header.
+        name: what it says where its data is.
+
+    Raises:
+        DataError: when it is not one file in the folder of the header or below.
+
+    """
+    if name.upper().startswith("LIST") or "%" in name:
+        raise DataError(f"{path}: its data lies in many files ({name[:80]!r}). Write the volume as one file.")
+    if not name or "\0" in name or Path(name).is_absolute() or ".." in Path(name).parts:
+        raise DataError(f"{path}: its data, {name[:80]!r}, is outside of its folder. Put it beside the header.")
+
+
 def _stored_bytes(header: dict[str, str]) -> int | None:
     """Length of the compressed data by what the header says; None where it says nothing."""
     try:
@@ -130,12 +151,14 @@ def _expected_bytes(path: str | os.PathLike, header: dict[str, str]) -> int:
         shape = [int(n) for n in header["DimSize"].split()]
         channels = int(header.get("ElementNumberOfChannels", "1"))
         if len(shape) != int(header["NDims"]) or min(*shape, channels) < 1:
-            raise ValueError(f"DimSize = {header['DimSize']}")
-        return prod(shape) * channels * TYPES[header["ElementType"]]
+            raise ValueError(f"DimSize = {header['DimSize'][:80]}")
+        size = prod(shape) * channels * TYPES[header["ElementType"]]
     except KeyError as error:
         raise DataError(f"{path}: the header has no {str(error)[1:-1]}, or one that is not known. {ADVICE}") from None
     except (TypeError, ValueError) as error:
-        raise DataError(f"{path}: the header makes no sense ({error}). {ADVICE}") from None
+        raise DataError(f"{path}: the header makes no sense ({str(error)[:200]}). {ADVICE}") from None
+    check_voxels(path, [*shape, channels])
+    return size
 
 
 def _check_stream(path: str | os.PathLike, file: Path, start: int, stored: int, size: int) -> None:
@@ -155,6 +178,8 @@ def _check_stream(path: str | os.PathLike, file: Path, start: int, stored: int, 
                         break
                 count += len(stream.decompress(pending, CHUNK))
                 pending = stream.unconsumed_tail
+    except OSError as error:
+        raise DataError(f"{path} cannot be read ({error.strerror or error}). Check the file.") from error
     except zlib.error as error:
         raise DataError(f"{path}: its compressed data is damaged ({error}). {ADVICE}") from None
     if count != size or not stream.eof:

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import nibabel as nib
 import numpy as np
 from monai.utils import MetaKeys, SpaceKeys
 
+from ctan_networks.data.nifti import nifti_header, read_nifti_array
 from ctan_networks.errors import ConfigError, DataError
+from ctan_networks.reading import is_there
 
 __all__ = ["is_nifti_patient", "read_structure_bits"]
 
@@ -37,36 +38,29 @@ def read_structure_bits(folder: Path, structures: Sequence[str]) -> tuple[np.nda
 
     Raises:
         ConfigError: for more than 15 structures.
-        DataError: when a mask is not on the CT's grid.
+        DataError: when a mask is not on the CT's grid, or a file cannot be read.
 
     """
     if len(structures) > 15:
         raise ConfigError(f"a bit field of int16 holds at most 15 structures, got {len(structures)}.")
-    ct = _load(folder / CT)
-    bits = np.zeros(ct.shape, np.int16)
+    ct = nifti_header(folder / CT)
+    bits = np.zeros(ct.shape[:3], np.int16)
     present = []
     for k, name in enumerate(structures):
         file = folder / f"{name}.nii.gz"
-        present.append(file.is_file())
+        present.append(is_there(file))
         if not present[-1]:
             continue
-        mask = _load(file)
-        if mask.shape != ct.shape or not np.allclose(mask.affine, ct.affine, atol=1e-2):
+        array, mask = read_nifti_array(file)
+        if mask.shape[:3] != ct.shape[:3] or not np.allclose(mask.affine, ct.affine, atol=1e-2):
             raise DataError(f"{file} is not on the grid of {CT} beside it. Resample the mask to the CT's grid.")
-        bits |= (np.asanyarray(mask.dataobj) > 0).astype(np.int16) << k
+        bits |= (array.reshape(bits.shape) > 0).astype(np.int16) << k
     meta = {
         MetaKeys.AFFINE: ct.affine,
         MetaKeys.ORIGINAL_AFFINE: ct.affine.copy(),
-        MetaKeys.SPATIAL_SHAPE: np.array(ct.shape),
+        MetaKeys.SPATIAL_SHAPE: np.array(bits.shape),
         MetaKeys.SPACE: SpaceKeys.RAS,
         MetaKeys.ORIGINAL_CHANNEL_DIM: "no_channel",
         "filename_or_obj": str(folder),
     }
     return bits, {str(key): value for key, value in meta.items()} | {"present": present}
-
-
-def _load(file: Path) -> nib.Nifti1Image:
-    image = nib.load(file)
-    if not isinstance(image, nib.Nifti1Image):
-        raise DataError(f"{file} is no NIfTI file.")
-    return image

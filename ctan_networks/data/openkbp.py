@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 
 from ctan_networks.errors import DataError
+from ctan_networks.reading import check_geometry, require_file
 from ctan_networks.utils import atomic_path
 
 __all__ = [
@@ -47,6 +48,12 @@ CT_OFFSET = 1024
 """``ct.csv`` holds HU + 1024, clipped at 0."""
 
 HEADER = b",data"
+# 64 bytes a voxel: no line that is written with a number's own digits is as long.
+MAX_BYTES = 64 * math.prod(GRID)
+MAX_NUMBER = 64
+# Readers give float32. NaN is not at most anything.
+MAX_VALUE = float(np.finfo(np.float32).max)
+MAX_DIMENSIONS = 4096
 REMEDY = "Restore the file from the published data, or take the case out of the folder."
 
 
@@ -74,7 +81,8 @@ def read_sparse_csv(path: str | os.PathLike, values: bool, size: int = math.prod
         raise DataError(
             f"{path}, line 1: the header is {_shown(head)}, but an OpenKBP file begins with ',data'. {REMEDY}"
         )
-    parsed = _parse_values(body) if values else _parse_mask(body)
+    # A file of more lines than voxels is wrong in one of the first of them.
+    parsed = None if body.count(b"\n") > size else _parse_values(body) if values else _parse_mask(body)
     # What the fast parsers refuse, the slow one reads by the definition of the format or says what is wrong where.
     index, data = parsed if parsed and _is_sound(parsed[0], size) else _parse_lines(path, body, values, size)
     array = np.zeros(size, np.float64 if values else np.uint8)
@@ -82,7 +90,10 @@ def read_sparse_csv(path: str | os.PathLike, values: bool, size: int = math.prod
     return array
 
 
-def _read_bytes(path: str | os.PathLike) -> bytes:
+def _read_bytes(path: str | os.PathLike, limit: int = MAX_BYTES) -> bytes:
+    size = require_file(path, REMEDY)
+    if size > limit:
+        raise DataError(f"{path} has {size} bytes, where such a file has at most {limit}. {REMEDY}")
     try:
         content = Path(path).read_bytes()
     except FileNotFoundError:
@@ -96,7 +107,8 @@ def _read_bytes(path: str | os.PathLike) -> bytes:
 
 def _parse_values(body: bytes) -> tuple[np.ndarray, np.ndarray] | None:
     lines = body.count(b"\n") + (body[-1:] not in (b"\n", b""))
-    if lines == 0 or body.count(b",") != lines:
+    # pandas takes quotes off; the format has none.
+    if lines == 0 or body.count(b",") != lines or b'"' in body:
         return None
     try:
         table = pd.read_csv(
@@ -105,7 +117,7 @@ def _parse_values(body: bytes) -> tuple[np.ndarray, np.ndarray] | None:
     except ValueError:
         return None
     index, data = table["index"].to_numpy(), table["data"].to_numpy()
-    sound = index.dtype == np.int64 and len(index) == lines and np.isfinite(data).all()
+    sound = index.dtype == np.int64 and len(index) == lines and np.abs(data).max() <= MAX_VALUE
     return (index, data) if sound else None
 
 
@@ -132,7 +144,7 @@ def _is_sound(index: np.ndarray, size: int) -> bool:
 def _parse_lines(path: str | os.PathLike, body: bytes, values: bool, size: int) -> tuple[np.ndarray, np.ndarray]:
     found: dict[int, float] = {}
     wanted = "'index,value'" if values else "'index,'"
-    lines = body.split(b"\n")
+    lines = body.split(b"\n", size + 1)
     for number, line in enumerate(lines[:-1] if lines[-1] == b"" else lines, start=2):
         fields = line.split(b",")
         reason = ""
@@ -155,8 +167,11 @@ def _parse_lines(path: str | os.PathLike, body: bytes, values: bool, size: int) 
 
 
 def _is_number(text: bytes) -> bool:
+    # Python takes 1_000 for a number, too.
+    if len(text) > MAX_NUMBER or b"_" in text:
+        return False
     try:
-        return math.isfinite(float(text))
+        return abs(float(text)) <= MAX_VALUE
     except ValueError:
         return False
 
@@ -202,16 +217,17 @@ def read_voxel_dimensions(path: str | os.PathLike) -> tuple[float, float, float]
         Voxel size in mm along the array's axes (anterior to posterior, right to left, superior to inferior).
 
     Raises:
-        DataError: unless there are three positive finite numbers.
+        DataError: unless there are three numbers that a scanner's voxels can have.
 
     """
-    lines = _read_bytes(path).decode("ascii", "replace").split()
+    lines = _read_bytes(path, MAX_DIMENSIONS).decode("ascii", "replace").split()
     if len(lines) != 3 or not all(_is_number(line.encode()) and float(line) > 0 for line in lines):
         raise DataError(
-            f"{path}: must hold three positive numbers, the voxel size in mm, one a line; it holds {lines[:5]}."
-            f" {REMEDY}"
+            f"{path}: must hold three positive numbers, the voxel size in mm, one a line; it holds"
+            f" {[line[:40] for line in lines[:5]]}. {REMEDY}"
         )
     x, y, z = (float(line) for line in lines)
+    check_geometry(path, affine((x, y, z)), GRID)
     return x, y, z
 
 

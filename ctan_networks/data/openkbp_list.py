@@ -11,6 +11,7 @@ from pathlib import Path
 from ctan_networks.data.openkbp import STRUCTURES
 from ctan_networks.data.volume_list import as_volume, cases_inside, existing_path, refuse_same_names, visible
 from ctan_networks.errors import DataError
+from ctan_networks.reading import is_there, list_folder
 
 __all__ = ["inference_list", "openkbp_list"]
 
@@ -47,10 +48,10 @@ def openkbp_list(
     items = []
     for patient in _patients(folder):
         item = {"case": patient.name, "image": str(patient / "ct.csv")}
-        if any((patient / f"{name}.csv").is_file() for name in structures):
+        if any(is_there(patient / f"{name}.csv") for name in structures):
             item["segmentation"] = str(patient)
         for key, name in (("dose", "dose.csv"), ("mask", "possible_dose_mask.csv")):
-            if (patient / name).is_file():
+            if is_there(patient / name):
                 item[key] = str(patient / name)
         if require_labels and not {"segmentation", "dose"} & item.keys():
             raise DataError(
@@ -112,7 +113,7 @@ def _openkbp_root(dataset_dir: str | os.PathLike) -> Path:
 def _split_folder(root: Path, split: str) -> Path:
     name = split if split.endswith("-pats") else f"{split}-pats"
     if not (root / name).is_dir():
-        there = sorted(p.name for p in root.iterdir()) if root.is_dir() else []
+        there = sorted(p.name for p in list_folder(root)) if root.is_dir() else []
         listed = ", ".join(there[:8]) + (", ..." if len(there) > 8 else "")
         raise DataError(
             f"no split {split!r}: {root / name} is not there; {root} holds {listed or 'nothing'}. Give one of the"

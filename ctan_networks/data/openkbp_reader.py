@@ -14,6 +14,7 @@ from monai.utils import MetaKeys, SpaceKeys, ensure_tuple
 
 from ctan_networks.data.openkbp import CT_OFFSET, GRID, STRUCTURES, affine, read_sparse_csv, read_voxel_dimensions
 from ctan_networks.errors import ConfigError, DataError
+from ctan_networks.reading import is_there
 
 __all__ = ["OpenKBPReader"]
 
@@ -87,6 +88,10 @@ class OpenKBPReader(ImageReader):
         path = Path(img)
         extra: dict[str, Any] = {}
         if path.is_dir():
+            if not self._is_ours(path):
+                raise DataError(
+                    f"{path} is a folder without ct.csv or a structure. Give an OpenKBP patient's folder, or a file."
+                )
             array, extra["present"] = self._read_structures(path)
         else:
             array = self._read_file(path)
@@ -106,7 +111,7 @@ class OpenKBPReader(ImageReader):
         present = []
         for k, name in enumerate(self.structures):
             file = folder / f"{name}.csv"
-            present.append(file.exists())
+            present.append(is_there(file))
             if present[-1]:
                 bits |= read_sparse_csv(file, values=False).reshape(GRID).astype(np.int16) << k
         return bits, present
@@ -130,6 +135,6 @@ class OpenKBPReader(ImageReader):
     def _voxel_dimensions(self, path: Path) -> tuple[float, float, float]:
         folder = path if path.is_dir() else path.parent
         file = folder / "voxel_dimensions.csv"
-        if file.exists() or self._is_ours(folder):
+        if is_there(file) or self._is_ours(folder):
             return read_voxel_dimensions(file)
         return 1.0, 1.0, 1.0

@@ -13,11 +13,17 @@ from monai.data import PILReader
 from PIL import Image, ImageOps
 
 from ctan_networks.errors import DataError
+from ctan_networks.reading import library_errors, require_file
 
 __all__ = ["PhotoReader", "open_photo"]
 
 # Fewer pixels a side hold no lesion; it is a broken export or a placeholder.
 MIN_SIDE = 16
+# Larger than any camera's. Pillow itself refuses twice as many as its own limit, which is 179 million.
+MAX_PIXELS = 150_000_000
+# What cameras and editors write. Pillow reads more, some of it (EPS) with other programs.
+FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "JPEG2000", "PPM")
+ADVICE = "Fetch it again, or leave it out."
 
 
 def open_photo(path: PathLike, mode: str = "RGB") -> Image.Image:
@@ -33,20 +39,29 @@ def open_photo(path: PathLike, mode: str = "RGB") -> Image.Image:
         DataError: when the file is not there, is no image, is cut short, too large or too small; names it.
 
     """
-    try:
-        with Image.open(path) as stored:
+    require_file(path, ADVICE)
+    # Pillow raises a dozen kinds, among them SyntaxError and struct.error for broken PNG and TIFF.
+    with library_errors(path, ADVICE):
+        with Image.open(path, formats=FORMATS) as stored:
+            _check_size(path, stored.size)
+            if stored.format == "PNG":
+                # Checksums, which decoding does not look at. It leaves the file at its end.
+                stored.verify()
+        with Image.open(path, formats=FORMATS) as stored:
             photo = ImageOps.exif_transpose(stored).convert(mode)
-    except FileNotFoundError:
-        raise DataError(f"{path} is not there. Check the path.") from None
-    except Exception as error:
-        # Pillow raises a dozen kinds, among them SyntaxError and struct.error for broken PNG and TIFF.
-        raise DataError(f"{path} cannot be read as an image ({error}). Fetch it again, or leave it out.") from error
     if min(photo.size) < MIN_SIDE:
         raise DataError(
             f"{path} has only {photo.width} x {photo.height} pixels, at least {MIN_SIDE} a side are needed. Fetch it"
             " again, or leave it out."
         )
     return photo
+
+
+def _check_size(path: PathLike, size: tuple[int, int]) -> None:
+    if size[0] * size[1] > MAX_PIXELS:
+        raise DataError(
+            f"{path} has {size[0]} x {size[1]} pixels; at most {MAX_PIXELS} are read. Save it smaller, or leave it out."
+        )
 
 
 class PhotoReader(PILReader):

@@ -13,7 +13,9 @@ from typing import Any
 import pandas as pd
 from sklearn.model_selection import train_test_split
 
+from ctan_networks.data.tables import read_table
 from ctan_networks.errors import ConfigError, DataError
+from ctan_networks.reading import is_there
 from ctan_networks.utils import atomic_path
 
 __all__ = ["fold_of", "labelled", "split_cases", "split_groups"]
@@ -72,7 +74,7 @@ def split_cases(
     twice = [case for case, count in Counter(item["case"] for item in items).items() if count > 1]
     if twice:
         raise DataError(f"{len(twice)} cases are listed twice: {_some(twice)}. Rename or remove one of each.")
-    if file.is_file():
+    if is_there(file):
         parts = _read(items, file, fractions)
     else:
         parts = _draw(items, file, fractions, stratify_by, seed, inspect)
@@ -208,7 +210,7 @@ def _draw(
     usable = [item for item in usable if UNUSABLE not in item]
     if not usable:
         reasons = _some([f"{i['case']} ({i[UNUSABLE]})" for i in left_out], 5)
-        raise DataError(f"none of {len(items)} cases can be used: {reasons}.")
+        raise DataError(f"none of {len(items)} cases can be used: {reasons}. Mend them, or give another folder.")
     strata = _strata(usable, stratify_by)
     drawn = split_groups(strata, fractions, seed)
     rows = [
@@ -217,7 +219,9 @@ def _draw(
     ]
     rows += [{"case": i["case"], "group": "", "stratum": "", "part": UNUSABLE, "reason": i[UNUSABLE]} for i in left_out]
     with atomic_path(file) as temporary:
-        pd.DataFrame(rows, columns=COLUMNS).sort_values("case").to_csv(temporary, index=False)
+        # Cases are called as their files, whose names may be any bytes.
+        frame = pd.DataFrame(rows, columns=COLUMNS, dtype=object).sort_values("case")
+        frame.to_csv(temporary, index=False, encoding="utf-8", errors="surrogateescape")
     logger.info("parts of %d cases written to %s", len(rows), file)
     parts: dict[str, list[Item]] = {part: [] for part in fractions}
     for item in usable:
@@ -226,13 +230,27 @@ def _draw(
 
 
 def _read(items: Sequence[Item], file: Path, fractions: Mapping[str, float]) -> dict[str, list[Item]]:
-    try:
-        table = pd.read_csv(file, dtype=str, keep_default_na=False).set_index("case")[COLUMNS[1:]]
-    except (KeyError, ValueError) as error:
+    table = read_table(
+        file,
+        f"Delete it to have the parts drawn anew; it must have the columns {', '.join(COLUMNS)}.",
+        "surrogateescape",
+    )
+    absent = [name for name in COLUMNS if name not in table.columns]
+    if absent:
         raise DataError(
-            f"{file} is no list of parts ({error}): it must have the columns {', '.join(COLUMNS)}."
-        ) from error
-    rows = table.to_dict("index")
+            f"{file} is no list of parts (no column {', '.join(absent)}): it must have the columns"
+            f" {', '.join(COLUMNS)}. Delete it to have the parts drawn anew."
+        )
+    twice = table["case"][table["case"].duplicated()].tolist()
+    if twice:
+        raise DataError(f"{file} has several rows of {_some(twice)}. Leave one of each, or delete the file.")
+    rows = {str(row["case"]): row | {"part": str(row["part"]).strip()} for row in table.to_dict("records")}
+    wrong = [case for case, row in rows.items() if not row["part"] or (row["part"] != UNUSABLE and not row["group"])]
+    if wrong:
+        raise DataError(f"{file} says no part or no group for {_some(wrong)}. Fill it in, or delete the file.")
+    others = sorted({str(row["part"]) for row in rows.values()} - {*fractions, UNUSABLE})
+    if others:
+        logger.warning("%s has parts that are none of %s: %s", file, ", ".join(fractions), _some(others))
     strangers = [item["case"] for item in items if item["case"] not in rows]
     if strangers:
         raise DataError(

@@ -10,9 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from ctan_networks.data.metaimage import check_metaimage, read_metaimage_header
+from ctan_networks.data.tables import read_table
 from ctan_networks.data.volume_list import STOIC_VOLUMES, existing_path, natural_key, stoic_root, visible
 from ctan_networks.errors import DataError
 
@@ -81,12 +80,7 @@ def _volumes(folder: Path) -> dict[str, Path]:
 
 def _rows(file: Path) -> dict[str, dict[str, str]]:
     """Patient to its row."""
-    try:
-        table = pd.read_csv(file, dtype=str, keep_default_na=False, encoding="utf-8-sig", skipinitialspace=True)
-    except FileNotFoundError:
-        raise DataError(f"{file} is not there. The layout must be {LAYOUT}.") from None
-    except (OSError, ValueError) as error:
-        raise DataError(f"{file} cannot be read as CSV ({error}). The layout must be {LAYOUT}.") from error
+    table = read_table(file, f"The layout must be {LAYOUT}.")
     table.columns = table.columns.str.strip()
     missing = [name for name in COLUMNS if name not in table.columns]
     if missing:

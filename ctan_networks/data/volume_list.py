@@ -11,6 +11,7 @@ from pathlib import Path
 
 from ctan_networks.data.case_reader import ct_slices
 from ctan_networks.errors import DataError
+from ctan_networks.reading import list_folder
 
 __all__ = ["volume_list"]
 
@@ -57,8 +58,12 @@ def volume_list(dataset_dir: str | os.PathLike) -> Items:
 
 def existing_path(path: str | os.PathLike, what: str) -> Path:
     """The absolute path, or a DataError."""
-    absolute = Path(os.path.abspath(Path(path).expanduser()))
-    if not absolute.exists():
+    try:
+        absolute = Path(os.path.abspath(Path(path).expanduser()))
+        there = absolute.exists()
+    except (OSError, ValueError, RuntimeError) as error:
+        raise DataError(f"the folder {what} cannot be used: {os.fspath(path)!r} ({error}). Check the path.") from error
+    if not there:
         raise DataError(f"the folder {what} is not there: {absolute} (given: {os.fspath(path)!r}). Check the path.")
     return absolute
 
@@ -78,15 +83,22 @@ def stoic_root(path: Path) -> Path | None:
     return roots[0] if roots else None
 
 
-def natural_key(name: str) -> list[str | int]:
+def natural_key(name: str) -> list[str | tuple[int, str]]:
     """Key to sort names by the numbers in them: pt_2 before pt_10."""
-    # Text and numbers take turns, so that one is never compared with the other.
-    return [int(t) if k % 2 else t for k, t in enumerate(re.split(r"([0-9]+)", name))]
+    # Text and numbers take turns, so that one is never compared with the other. A number is compared by its digits:
+    # Python makes no int of thousands of them.
+    parts = enumerate(re.split(r"([0-9]+)", name))
+    return [(len(t.lstrip("0")), t.lstrip("0")) if k % 2 else t for k, t in parts]
 
 
 def visible(folder: Path) -> list[Path]:
-    """Entries of a folder in natural order, without hidden ones."""
-    return sorted((p for p in folder.iterdir() if not p.name.startswith(".")), key=lambda p: natural_key(p.name))
+    """Entries of a folder in natural order, without hidden ones.
+
+    Raises:
+        DataError: when it cannot be listed.
+
+    """
+    return sorted((p for p in list_folder(folder) if not p.name.startswith(".")), key=lambda p: natural_key(p.name))
 
 
 def as_volume(path: Path) -> Items:

@@ -12,6 +12,7 @@ from ctan_networks.dicom.rasterise import rasterise
 from ctan_networks.dicom.rtdose import DoseGrid, resample_dose
 from ctan_networks.dicom.rtstruct import Structure
 from ctan_networks.errors import DataError
+from ctan_networks.reading import check_voxels
 
 __all__ = ["ContourDVH", "contour_dvh"]
 
@@ -64,7 +65,7 @@ def contour_dvh(
         inside_grid: count only what lies in the dose grid; else the dose beyond it is 0.
 
     Raises:
-        DataError: when the structure has no contours.
+        DataError: when the structure has no contours, or encloses nothing, or more than can be computed.
 
     """
     if not structure.contours:
@@ -75,9 +76,15 @@ def contour_dvh(
     low, high = points.min(0) - pixel_mm, points.max(0) + pixel_mm
     columns, rows = (math.ceil(extent / pixel_mm) for extent in (high - low)[:2])
     shape = (columns, rows, round((planes[-1] - planes[0]) / thickness) + 1)
+    check_voxels(f"structure {structure.name!r}, in pixels of {pixel_mm:g} mm", shape)
     affine = np.diag([pixel_mm, pixel_mm, thickness, 1.0])
     affine[:3, 3] = [low[0], low[1], planes[0]]
-    volume = rasterise(structure.contours, affine, shape, SAMPLES) * (pixel_mm**2 * thickness / 1000)
+    try:
+        volume = rasterise(structure.contours, affine, shape, SAMPLES) * (pixel_mm**2 * thickness / 1000)
+    except DataError as error:
+        raise DataError(f"structure {structure.name!r}: {error}") from None
+    if not volume.any():
+        raise DataError(f"structure {structure.name!r} encloses no area. Draw it again, or leave it out.")
     for end in {0, shape[2] - 1}:
         volume[:, :, end] *= end_slice
     if inside_grid:

@@ -17,7 +17,9 @@ import pydicom
 from pydicom.pixels import apply_rescale, get_decoder
 from pydicom.uid import UID
 
+from ctan_networks.dicom.elements import number, numbers, pixels, read_known, text
 from ctan_networks.errors import DataError
+from ctan_networks.reading import check_geometry, check_voxels
 
 __all__ = ["CTSeries", "make_series", "require_pixels"]
 
@@ -25,7 +27,11 @@ __all__ = ["CTSeries", "make_series", "require_pixels"]
 GAP_TOLERANCE_MM = 0.1
 # Rows and columns within some two degrees of the patient's axes count as axial.
 AXIAL_TOLERANCE = 0.04
-GEOMETRY = ("Rows", "Columns", "PixelSpacing", "ImageOrientationPatient", "ImagePositionPatient")
+# Rounded directions are not quite of length one.
+UNIT_TOLERANCE = 0.01
+MAX_SCALE = 1e6
+# What places a slice, and how many numbers each has.
+GEOMETRY = {"Rows": 1, "Columns": 1, "PixelSpacing": 2, "ImageOrientationPatient": 6, "ImagePositionPatient": 3}
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,12 +54,12 @@ class CTSeries:
     @property
     def uid(self) -> str:
         """SeriesInstanceUID."""
-        return str(self.headers[0].SeriesInstanceUID)
+        return text(self.files[0], self.headers[0], "SeriesInstanceUID")
 
     @property
     def frame_of_reference(self) -> str:
         """FrameOfReferenceUID; empty when the slices have none."""
-        return str(self.headers[0].get("FrameOfReferenceUID", ""))
+        return text(self.files[0], self.headers[0], "FrameOfReferenceUID")
 
     @property
     def spacing(self) -> tuple[float, float, float]:
@@ -69,15 +75,12 @@ class CTSeries:
 
         """
         out = np.empty(self.shape, dtype=np.float32)
+        columns, rows, _ = self.shape
         for k, file in enumerate(self.files):
-            data = pydicom.dcmread(file)
+            data = read_known(file, pixels=True)
             require_pixels([file], [data])
-            try:
-                out[:, :, k] = apply_rescale(data.pixel_array, data).T
-            except Exception as error:
-                raise DataError(
-                    f"{file}: its pixels cannot be read ({error}). Get the file again, or export the series anew."
-                ) from error
+            _check_scale(file, data)
+            out[:, :, k] = pixels(file, data, (rows, columns), apply_rescale).T
         return out
 
 
@@ -95,26 +98,40 @@ def make_series(where: str | Path, files: Sequence[Path], headers: Sequence[pydi
     """
     if len(headers) < 2:
         raise DataError(f"{where}: a single CT slice: a volume needs a series of them.")
+    geometry: dict[str, list[tuple[float, ...]]] = {name: [] for name in GEOMETRY}
     for file, header in zip(files, headers, strict=True):
-        lacking = [name for name in GEOMETRY if header.get(name) in (None, "")]
+        lacking = []
+        for name, count in GEOMETRY.items():
+            values = numbers(file, header, name, count)
+            if values is None:
+                lacking.append(name)
+            else:
+                geometry[name].append(tuple(values.tolist()))
         if lacking:
             raise DataError(f"{file}: the CT slice lacks {', '.join(lacking)}. Export the series again.")
-    first = headers[0]
     for name in ("Rows", "Columns", "PixelSpacing"):
-        values = {str(header.get(name)) for header in headers}
-        if len(values) > 1:
+        different = sorted({" x ".join(f"{v:g}" for v in values) for values in geometry[name]})
+        if len(set(geometry[name])) > 1:
             raise DataError(
-                f"{where}: slices of one series differ in {name}: {', '.join(sorted(values)[:4])}. Export the whole"
-                " series with one pixel grid."
+                f"{where}: slices of one series differ in {name}: {', '.join(different[:4])}. Export the whole series"
+                " with one pixel grid."
             )
-    row, column = np.split(np.asarray(first.ImageOrientationPatient, dtype=float), 2)
+    shape = (int(geometry["Columns"][0][0]), int(geometry["Rows"][0][0]), len(headers))
+    check_voxels(where, shape)
+    turns = np.array(geometry["ImageOrientationPatient"])
+    row, column = np.split(turns[0], 2)
+    if not np.allclose([row @ row, column @ column, row @ column], [1, 1, 0], atol=UNIT_TOLERANCE):
+        raise DataError(
+            f"{files[0]}: ImageOrientationPatient {turns[0].tolist()} is no two directions at a right angle. Export"
+            " the series again."
+        )
     normal = np.cross(row, column)
-    points = np.array([header.ImagePositionPatient for header in headers], dtype=float)
+    points = np.array(geometry["ImagePositionPatient"])
     order = np.argsort(points @ normal, kind="stable")
     steps = np.diff(points[order], axis=0)
     heights = steps @ normal
     usual = float(np.median(heights))
-    turned = any(not np.allclose(h.ImageOrientationPatient, first.ImageOrientationPatient, atol=1e-3) for h in headers)
+    turned = not np.allclose(turns, turns[0], atol=1e-3)
     if turned or np.abs(steps - heights[:, None] * normal).max() > GAP_TOLERANCE_MM:
         raise DataError(f"{where}: the slices are not parallel and in line. Give one axial series without gantry tilt.")
     if usual < GAP_TOLERANCE_MM or np.abs(heights - usual).max() > GAP_TOLERANCE_MM:
@@ -123,18 +140,30 @@ def make_series(where: str | Path, files: Sequence[Path], headers: Sequence[pydi
             " missing or double. Export the whole series again, or resample it to even slices."
         )
     # PixelSpacing: between rows first, between columns second.
-    between_rows, between_columns = (float(v) for v in first.PixelSpacing)
+    between_rows, between_columns = geometry["PixelSpacing"][0]
+    if min(between_rows, between_columns) <= 0:
+        raise DataError(f"{where}: PixelSpacing is {between_rows:g} x {between_columns:g} mm. Export the series again.")
     affine = np.eye(4)
     affine[:3, 0] = row * between_columns
     affine[:3, 1] = column * between_rows
     affine[:3, 2] = (points[order[-1]] - points[order[0]]) / (len(headers) - 1)
     affine[:3, 3] = points[order[0]]
+    check_geometry(where, affine, shape)
     return CTSeries(
         files=tuple(Path(files[k]) for k in order),
         headers=tuple(headers[k] for k in order),
         affine=affine,
-        shape=(int(first.Columns), int(first.Rows), len(headers)),
+        shape=shape,
     )
+
+
+def _check_scale(file: Path, data: pydicom.Dataset) -> None:
+    """Pixels are whole numbers: with a scale that is no scanner's, and only then, HU are not finite."""
+    slope, intercept = number(file, data, "RescaleSlope"), number(file, data, "RescaleIntercept")
+    if slope == 0 or abs(slope or 0) > MAX_SCALE or abs(intercept or 0) > MAX_SCALE:
+        raise DataError(
+            f"{file}: RescaleSlope {slope} and RescaleIntercept {intercept} make no HU. Export the series again."
+        )
 
 
 def is_axial(series: CTSeries) -> bool:
@@ -154,10 +183,15 @@ def require_pixels(files: Iterable[Path], slices: Iterable[Any]) -> None:
     """
     pairs = list(zip(files, slices, strict=True))
     refuse_damaged([file for file, data in pairs if "PixelData" not in data])
-    for syntax in {UID(data.file_meta.TransferSyntaxUID): None for _, data in pairs}:
+    for file, data in pairs:
+        if not text(file, data.file_meta, "TransferSyntaxUID"):
+            raise DataError(f"{file} says no transfer syntax. Export the series again.")
+    folder = pairs[0][0].parent
+    for syntax in {UID(str(data.file_meta.TransferSyntaxUID)): None for _, data in pairs}:
+        if not syntax.is_transfer_syntax:
+            raise DataError(f"{pairs[0][0]}: {str(syntax)[:80]!r} is no transfer syntax. Export the series again.")
         if not syntax.is_compressed:
             continue
-        folder = pairs[0][0].parent
         try:
             available = get_decoder(syntax).is_available
         except NotImplementedError:

@@ -15,8 +15,10 @@ from pydicom.errors import InvalidDicomError
 from pydicom.uid import UID, CTImageStorage, EnhancedCTImageStorage
 
 from ctan_networks.dicom.ct_series import CTSeries, is_axial, make_series, refuse_damaged
+from ctan_networks.dicom.elements import items, number, read_dicom, read_header, read_known, text
 from ctan_networks.dicom.rtstruct import referenced_series
 from ctan_networks.errors import DataError
+from ctan_networks.reading import walk_folder
 
 __all__ = ["PatientObjects", "TreatmentPlan", "read_treatment_plan", "scan_folder"]
 
@@ -26,6 +28,8 @@ CT_IMAGES = (CTImageStorage, EnhancedCTImageStorage)
 # What of a header the matching needs; the rest of it is read when the object is used.
 NEEDED = ("Modality", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID", "ImageType")
 Read = Sequence[tuple[Path, Any]]
+# Above all external-beam and brachytherapy prescriptions; cGy taken for Gy is not.
+MAX_PRESCRIPTION_GY = 1000.0
 
 
 @dataclass
@@ -100,15 +104,20 @@ def scan_folder(folder: str | os.PathLike) -> PatientObjects:
         raise DataError(f"{root} is no folder. Give the folder of one patient.")
     found = PatientObjects(root)
     for file in _files(root):
+        if not file.is_file():
+            # Not waiting for pipes; a link to nothing is what cannot be read.
+            found.damaged += [] if file.exists() else [file]
+            continue
         try:
-            header = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=list(NEEDED))
+            header = read_header(file, NEEDED)
+            modality, series = str(header.get("Modality", "")), header.get("SeriesInstanceUID")
+            kind, localizer = _kind(header), "LOCALIZER" in (header.get("ImageType") or ())
         except InvalidDicomError:
             continue
         except Exception:  # noqa: BLE001  pydicom raises whatever the place of a cut leads to
             found.damaged.append(file)
             continue
-        modality, series = str(header.get("Modality", "")), header.get("SeriesInstanceUID")
-        if modality == "CT" and "LOCALIZER" in (header.get("ImageType") or ()):
+        if modality == "CT" and localizer:
             found.other["CT localizer"] = found.other.get("CT localizer", 0) + 1
         elif modality == "CT" and series:
             found.ct.setdefault(str(series), []).append(file)
@@ -120,9 +129,13 @@ def scan_folder(folder: str | os.PathLike) -> PatientObjects:
             found.plans.append(file)
         elif modality:
             found.other[modality] = found.other.get(modality, 0) + 1
-        elif UID(str(header.file_meta.get("MediaStorageSOPClassUID", ""))) in CT_IMAGES:
+        elif kind in CT_IMAGES:
             found.damaged.append(file)
     return found
+
+
+def _kind(header: pydicom.Dataset) -> UID:
+    return UID(str(header.file_meta.get("MediaStorageSOPClassUID", "")))
 
 
 def read_treatment_plan(objects: PatientObjects, need_structures: bool = True, need_dose: bool = True) -> TreatmentPlan:
@@ -144,9 +157,9 @@ def read_treatment_plan(objects: PatientObjects, need_structures: bool = True, n
     """
     refuse_damaged(objects.damaged)
     where = f"{objects.folder} ({objects.summary()})"
-    structure_sets = [(file, pydicom.dcmread(file)) for file in objects.structure_sets]
+    structure_sets = [(file, read_dicom(file)) for file in objects.structure_sets]
     ct = _choose_series(where, objects, structure_sets)
-    fitting = [(file, data) for file, data in structure_sets if _was_drawn_on(data, ct)]
+    fitting = [(file, data) for file, data in structure_sets if _was_drawn_on(file, data, ct)]
     if structure_sets and not fitting:
         raise DataError(
             f"{where}: no structure set was drawn on this CT series; they name other images. Export the structures"
@@ -157,11 +170,11 @@ def read_treatment_plan(objects: PatientObjects, need_structures: bool = True, n
     if fitting and not is_axial(ct):
         raise DataError(f"{where}: the CT series is not axial. Give the axial planning CT, without gantry tilt.")
     frame = ct.frame_of_reference
-    plans = [(file, pydicom.dcmread(file)) for file in objects.plans]
-    plans = [(file, data) for file, data in plans if str(data.get("FrameOfReferenceUID", frame)) in ("", frame)]
-    doses = [(file, pydicom.dcmread(file, stop_before_pixels=True)) for file in objects.doses]
-    elsewhere = [file for file, data in doses if str(data.get("FrameOfReferenceUID", "")) != frame]
-    doses = [(file, data) for file, data in doses if str(data.get("FrameOfReferenceUID", "")) == frame]
+    plans = [(file, read_dicom(file)) for file in objects.plans]
+    plans = [(file, data) for file, data in plans if text(file, data, "FrameOfReferenceUID") in ("", frame)]
+    doses = [(file, read_known(file)) for file in objects.doses]
+    elsewhere = [file for file, data in doses if text(file, data, "FrameOfReferenceUID") != frame]
+    doses = [(file, data) for file, data in doses if text(file, data, "FrameOfReferenceUID") == frame]
     if elsewhere and not doses:
         raise DataError(
             f"{where}: the dose lies in another frame of reference than the CT. Export the dose that was computed on"
@@ -170,7 +183,7 @@ def read_treatment_plan(objects: PatientObjects, need_structures: bool = True, n
     chosen, plan_uid = _choose_doses(where, doses)
     if need_dose and not chosen:
         raise DataError(f"{where}: no dose. Export the plan's dose (RTDOSE) with the CT.")
-    plan = next((p for p in plans if str(p[1].SOPInstanceUID) == plan_uid), None)
+    plan = next((p for p in plans if text(*p, "SOPInstanceUID") == plan_uid), None)
     if plan is None and len(plans) == 1 and plan_uid is None:
         plan = plans[0]
     return TreatmentPlan(
@@ -178,7 +191,7 @@ def read_treatment_plan(objects: PatientObjects, need_structures: bool = True, n
         structure_set=_choose_structures(where, fitting, plan),
         doses=tuple(chosen),
         plan=plan,
-        prescription=_prescription(plan[1]) if plan else None,
+        prescription=_prescription(*plan) if plan else None,
     )
 
 
@@ -192,7 +205,7 @@ def read_ct(objects: PatientObjects) -> CTSeries:
     refuse_damaged(objects.damaged)
     where = f"{objects.folder} ({objects.summary()})"
     several = len(objects.ct) > 1
-    structure_sets = [(file, pydicom.dcmread(file)) for file in objects.structure_sets] if several else []
+    structure_sets = [(file, read_dicom(file)) for file in objects.structure_sets] if several else []
     return _choose_series(where, objects, structure_sets)
 
 
@@ -200,19 +213,20 @@ def plan_prescriptions(folder: str | os.PathLike) -> list[float]:
     """Prescribed doses in Gy that the plans in a folder state; what cannot be read is passed over."""
     stated = set()
     for file in _files(Path(folder)):
-        try:
-            plan = pydicom.dcmread(file, stop_before_pixels=True, specific_tags=["Modality", "DoseReferenceSequence"])
-        except Exception:  # noqa: BLE001  what is no plan does not matter here
+        if not file.is_file():
             continue
-        if plan.get("Modality") == "RTPLAN":
-            stated.add(_prescription(plan))
+        try:
+            plan = read_header(file, ["Modality", "DoseReferenceSequence"])
+            if plan.get("Modality") == "RTPLAN":
+                stated.add(_prescription(file, plan))
+        except Exception:  # noqa: BLE001  what is no plan, or a damaged one, does not matter here
+            continue
     return sorted(dose for dose in stated if dose is not None)
 
 
 def _files(folder: Path) -> Iterator[Path]:
-    for parent, folders, files in os.walk(folder):
-        folders.sort()
-        for name in sorted(files):
+    for parent, _, files in walk_folder(folder):
+        for name in files:
             if name != "DICOMDIR" and not name.startswith("."):
                 yield Path(parent) / name
 
@@ -222,7 +236,7 @@ def _choose_series(where: str, objects: PatientObjects, structure_sets: Read) ->
         raise DataError(f"{where}: no CT images. Give the folder of one patient with the planning CT in DICOM.")
     uids = list(objects.ct)
     if len(uids) > 1:
-        named = {uid for _, data in structure_sets for uid in referenced_series(data)} & set(uids)
+        named = {uid for file, data in structure_sets for uid in referenced_series(data, file)} & set(uids)
         if len(named) != 1:
             raise DataError(
                 f"{where}: {len(uids)} CT series, and {'structures on several' if named else 'no structure set tells'}"
@@ -230,15 +244,16 @@ def _choose_series(where: str, objects: PatientObjects, structure_sets: Read) ->
             )
         uids = list(named)
     files = objects.ct[uids[0]]
-    return make_series(objects.folder, files, [pydicom.dcmread(file, stop_before_pixels=True) for file in files])
+    return make_series(objects.folder, files, [read_known(file) for file in files])
 
 
 def _choose_doses(where: str, doses: Read) -> tuple[Read, str | None]:
     """The doses to be summed, and the plan that they belong to."""
     plans: dict[str, list[tuple[Path, Any]]] = {}
     for file, data in doses:
-        references = data.get("ReferencedRTPlanSequence") or []
-        plans.setdefault(str(references[0].ReferencedSOPInstanceUID) if references else "", []).append((file, data))
+        references = items(file, data, "ReferencedRTPlanSequence")
+        named = text(file, references[0], "ReferencedSOPInstanceUID") if references else ""
+        plans.setdefault(named, []).append((file, data))
     if len(plans) > 1:
         raise DataError(
             f"{where}: doses of {len(plans)} plans: {', '.join(f.name for f, _ in doses)}. Leave those of one plan, or"
@@ -247,27 +262,30 @@ def _choose_doses(where: str, doses: Read) -> tuple[Read, str | None]:
     if not doses:
         return [], None
     uid, members = next(iter(plans.items()))
-    total = [(f, d) for f, d in members if str(d.get("DoseSummationType", "PLAN")) in ("PLAN", "MULTI_PLAN")]
+    kinds = [text(f, d, "DoseSummationType", "PLAN" if "DoseSummationType" not in d else "") for f, d in members]
+    total = [member for member, kind in zip(members, kinds, strict=True) if kind in ("PLAN", "MULTI_PLAN")]
     if len(total) > 1:
         raise DataError(
             f"{where}: {len(total)} total doses of one plan: {', '.join(f.name for f, _ in total)}. Leave one of them."
         )
-    parts = [(f, d) for f, d in members if str(d.get("DoseSummationType", "")) == "BEAM"]
+    parts = [member for member, kind in zip(members, kinds, strict=True) if kind == "BEAM"]
     if not total and not parts:
-        kinds = ", ".join(sorted({str(d.get("DoseSummationType", "")) for _, d in members}))
-        raise DataError(f"{where}: doses of the kind {kinds} are no dose of a plan. Export the plan's total dose.")
+        named = ", ".join(sorted({kind[:40] for kind in kinds}))
+        raise DataError(f"{where}: doses of the kind {named} are no dose of a plan. Export the plan's total dose.")
     return total or parts, uid or None
 
 
-def _was_drawn_on(structure_set: pydicom.Dataset, ct: CTSeries) -> bool:
-    named = referenced_series(structure_set)
+def _was_drawn_on(file: Path, structure_set: pydicom.Dataset, ct: CTSeries) -> bool:
+    named = referenced_series(structure_set, file)
     if named:
         return ct.uid in named
     frames = {
-        str(f.get("FrameOfReferenceUID", "")) for f in structure_set.get("ReferencedFrameOfReferenceSequence") or []
+        text(file, frame, "FrameOfReferenceUID")
+        for frame in items(file, structure_set, "ReferencedFrameOfReferenceSequence")
     }
     frames |= {
-        str(roi.get("ReferencedFrameOfReferenceUID", "")) for roi in structure_set.get("StructureSetROISequence") or []
+        text(file, roi, "ReferencedFrameOfReferenceUID")
+        for roi in items(file, structure_set, "StructureSetROISequence")
     }
     return bool(ct.frame_of_reference) and ct.frame_of_reference in frames
 
@@ -277,20 +295,23 @@ def _choose_structures(
 ) -> tuple[Path, pydicom.Dataset] | None:
     if len(fitting) <= 1:
         return fitting[0] if fitting else None
-    references = (plan[1].get("ReferencedStructureSetSequence") or []) if plan else []
-    wanted = {str(reference.ReferencedSOPInstanceUID) for reference in references}
-    chosen = next((s for s in fitting if str(s[1].SOPInstanceUID) in wanted), None)
+    references = items(*plan, "ReferencedStructureSetSequence") if plan else []
+    wanted = {text(where, reference, "ReferencedSOPInstanceUID") for reference in references} - {""}
+    chosen = next(((file, data) for file, data in fitting if text(file, data, "SOPInstanceUID") in wanted), None)
     if chosen is not None:
         return chosen
-    latest = max(fitting, key=lambda s: (str(s[1].get("StructureSetDate", "")), str(s[1].get("StructureSetTime", ""))))
+    latest = max(fitting, key=lambda s: tuple(text(s[0], s[1], f"StructureSet{part}") for part in ("Date", "Time")))
     logger.warning("%s: %d structure sets of the CT; the latest is taken: %s", where, len(fitting), latest[0].name)
     return latest
 
 
-def _prescription(plan: pydicom.Dataset) -> float | None:
+def _prescription(file: Path, plan: pydicom.Dataset) -> float | None:
     doses = [
-        float(reference.TargetPrescriptionDose)
-        for reference in plan.get("DoseReferenceSequence") or []
-        if reference.get("DoseReferenceType") == "TARGET" and reference.get("TargetPrescriptionDose") not in (None, "")
+        number(file, reference, "TargetPrescriptionDose")
+        for reference in items(file, plan, "DoseReferenceSequence")
+        if text(file, reference, "DoseReferenceType") == "TARGET"
     ]
-    return max(doses) if doses else None
+    stated = [dose for dose in doses if dose is not None]
+    if stated and not 0 < max(stated) <= MAX_PRESCRIPTION_GY:
+        raise DataError(f"{file}: the plan states a prescription of {max(stated):g} Gy. Export the plan again.")
+    return max(stated) if stated else None

@@ -13,6 +13,8 @@ __all__ = ["fill_contours", "rasterise"]
 
 # A contour counts as parallel to the slices when it leaves its plane by less than this part of a slice's thickness.
 TILT_TOLERANCE = 0.2
+# Crossings of edges and lines that are looked at together; no drawn contour has as many.
+CROSSINGS = 1 << 20
 
 
 def fill_contours(contours: Sequence[np.ndarray], columns: np.ndarray, rows: np.ndarray) -> np.ndarray:
@@ -41,12 +43,22 @@ def fill_contours(contours: Sequence[np.ndarray], columns: np.ndarray, rows: np.
         # An edge meets the lines from its lower end, included, to its upper end, excluded.
         first = np.searchsorted(rows, low[:, 1], side="left")
         count = np.searchsorted(rows, high[:, 1], side="left") - first
-        edge = np.repeat(np.arange(len(contour)), count)
-        line = np.arange(len(edge)) - np.repeat(np.cumsum(count) - count, count) + first[edge]
-        share = (rows[line] - low[edge, 1]) / (high[edge, 1] - low[edge, 1])
-        crossing = low[edge, 0] + share * (high[edge, 0] - low[edge, 0])
-        np.add.at(toggles, (line, np.searchsorted(columns, crossing, side="left")), 1)
+        for some in _parts(count):
+            edge = np.repeat(some, count[some])
+            line = np.arange(len(edge)) - np.repeat(np.cumsum(count[some]) - count[some], count[some]) + first[edge]
+            share = (rows[line] - low[edge, 1]) / (high[edge, 1] - low[edge, 1])
+            crossing = low[edge, 0] + share * (high[edge, 0] - low[edge, 0])
+            np.add.at(toggles, (line, np.searchsorted(columns, crossing, side="left")), 1)
     return (np.cumsum(toggles[:, :-1], axis=1) % 2 == 1).T
+
+
+def _parts(count: np.ndarray) -> list[np.ndarray]:
+    """Edges in groups that together cross some million lines: a contour may go up and down ten thousand times."""
+    edges = np.arange(len(count))
+    total = np.cumsum(count)
+    if total[-1] <= CROSSINGS:
+        return [edges]
+    return np.split(edges, np.searchsorted(total, np.arange(CROSSINGS, total[-1], CROSSINGS)))
 
 
 def rasterise(
@@ -83,6 +95,9 @@ def rasterise(
     # Planes as they are drawn: positions closer than a tenth of a slice are one.
     rounded = np.round(heights, 1)
     planes = np.unique(rounded)
+    members: dict[float, list[np.ndarray]] = {}
+    for contour, height in zip(placed, rounded.tolist(), strict=True):
+        members.setdefault(height, []).append(contour[:, :2])
     reach = max(0.5, float(np.median(np.diff(planes))) / 2 if len(planes) > 1 else 0.5)
     fine = [((np.arange(n * supersampling) + 0.5) / supersampling) - 0.5 for n in shape[:2]]
     for k in range(shape[2]):
@@ -90,8 +105,7 @@ def rasterise(
         # A plane half way between two slices belongs to the upper one alone, as far as the reach is half a slice.
         if not -reach <= nearest - k < reach:
             continue
-        members = [c[:, :2] for c, height in zip(placed, rounded, strict=True) if height == nearest]
-        inside = fill_contours(members, fine[0], fine[1])
+        inside = fill_contours(members[float(nearest)], fine[0], fine[1])
         if supersampling > 1:
             blocks = inside.reshape(shape[0], supersampling, shape[1], supersampling)
             out[:, :, k] = blocks.mean(axis=(1, 3))

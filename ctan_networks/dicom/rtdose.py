@@ -11,12 +11,24 @@ import numpy as np
 import pydicom
 from scipy import ndimage
 
+from ctan_networks.dicom.ct_series import UNIT_TOLERANCE
+from ctan_networks.dicom.elements import number, numbers, pixels, read_dicom, text
 from ctan_networks.errors import DataError
+from ctan_networks.reading import check_finite, check_geometry, check_voxels
 
 __all__ = ["DoseGrid", "read_dose", "resample_dose", "sum_doses"]
 
 # Frames count as evenly spaced when no gap differs from the others by more than this, in mm.
 EVEN_MM = 0.01
+# What places a dose, and how many numbers each has.
+GEOMETRY = {
+    "DoseGridScaling": 1,
+    "Rows": 1,
+    "Columns": 1,
+    "PixelSpacing": 2,
+    "ImagePositionPatient": 3,
+    "ImageOrientationPatient": 6,
+}
 # Part of a voxel that counts as rounding.
 EDGE = 1e-4
 
@@ -57,50 +69,62 @@ def read_dose(file: Path, dataset: pydicom.Dataset | None = None) -> DoseGrid:
         DataError: when it is no dose in Gy, lacks its geometry, or is damaged.
 
     """
-    data = dataset if dataset is not None else pydicom.dcmread(file)
-    lacking = [
-        name
-        for name in ("DoseGridScaling", "DoseUnits", "PixelSpacing", "ImagePositionPatient", "ImageOrientationPatient")
-        if data.get(name) in (None, "")
-    ]
+    data = dataset if dataset is not None else read_dicom(file)
+    stated = {name: numbers(file, data, name, count) for name, count in GEOMETRY.items()}
+    found = {name: values for name, values in stated.items() if values is not None}
+    units = text(file, data, "DoseUnits")
+    lacking = [name for name in GEOMETRY if name not in found] + ([] if units else ["DoseUnits"])
     if lacking or "PixelData" not in data:
         raise DataError(
             f"{file}: the dose lacks {', '.join(lacking) or 'its values'}. Export the RTDOSE again, with its dose grid."
         )
-    if data.DoseUnits != "GY":
-        raise DataError(f"{file}: DoseUnits is {data.DoseUnits!r}: a dose in Gy is needed. Export the absolute dose.")
-    if data.get("DoseType") == "ERROR":
+    if units != "GY":
+        raise DataError(f"{file}: DoseUnits is {units[:40]!r}: a dose in Gy is needed. Export the absolute dose.")
+    if text(file, data, "DoseType") == "ERROR":
         raise DataError(f"{file}: a map of dose errors (DoseType ERROR), no dose. Export the plan's dose.")
-    try:
-        stored = np.asarray(data.pixel_array)
-    except Exception as error:
-        raise DataError(f"{file}: its values cannot be read ({error}). Get the file again.") from error
-    if stored.ndim == 2:
-        stored = stored[None]
+    scaling, rows, columns = (float(found[name][0]) for name in ("DoseGridScaling", "Rows", "Columns"))
+    if scaling <= 0:
+        raise DataError(
+            f"{file}: DoseGridScaling is {scaling:g}: a positive number is needed. Export the RTDOSE again."
+        )
     # GridFrameOffsetVector is empty or absent in a dose of one frame.
-    frames = np.atleast_1d(np.array(data.get("GridFrameOffsetVector") or [0.0], dtype=np.float64))
-    if len(frames) != len(stored):
-        raise DataError(f"{file}: {len(stored)} frames and {len(frames)} offsets of frames. Export the RTDOSE again.")
-    row, column = np.split(np.asarray(data.ImageOrientationPatient, dtype=float), 2)
+    offset_vector = numbers(file, data, "GridFrameOffsetVector")
+    frames = np.zeros(1) if offset_vector is None else offset_vector
+    count = int(number(file, data, "NumberOfFrames") or 1)
+    if len(frames) != count:
+        raise DataError(f"{file}: {count} frames and {len(frames)} offsets of frames. Export the RTDOSE again.")
+    check_voxels(file, (int(columns), int(rows), count))
+    flat = (int(rows), int(columns))
+    stored = pixels(file, data, flat if count == 1 else (count, *flat)).reshape(count, *flat)
+    if stored.min() < 0:
+        raise DataError(f"{file}: its smallest stored value is {stored.min()}: no dose is negative. Export it again.")
+    row, column = np.split(found["ImageOrientationPatient"], 2)
+    if not np.allclose([row @ row, column @ column, row @ column], [1, 1, 0], atol=UNIT_TOLERANCE):
+        raise DataError(f"{file}: ImageOrientationPatient is no two directions at a right angle. Export it again.")
     normal = np.cross(row, column)
-    position = np.asarray(data.ImagePositionPatient, dtype=float)
+    position = found["ImagePositionPatient"]
     offsets = _relative(file, frames, position, normal)
     order = np.argsort(offsets)
     if len(offsets) > 1 and np.diff(offsets[order]).min() <= 0:
         raise DataError(f"{file}: two frames lie at the same place. Export the RTDOSE again.")
-    dose = (stored[order].astype(np.float64) * float(data.DoseGridScaling)).astype(np.float32)
-    between_rows, between_columns = (float(v) for v in data.PixelSpacing)
+    with np.errstate(over="ignore"):
+        dose = (stored[order].astype(np.float64) * scaling).astype(np.float32)
+    check_finite(file, dose)
+    between_rows, between_columns = found["PixelSpacing"].tolist()
+    if min(between_rows, between_columns) <= 0:
+        raise DataError(f"{file}: PixelSpacing is {between_rows:g} x {between_columns:g} mm. Export the RTDOSE again.")
     step = (offsets[order[-1]] - offsets[order[0]]) / (len(offsets) - 1) if len(offsets) > 1 else 1.0
     affine = np.eye(4)
     affine[:3, 0] = row * between_columns
     affine[:3, 1] = column * between_rows
     affine[:3, 2] = normal * step
     affine[:3, 3] = position + normal * offsets[order[0]]
+    check_geometry(file, affine, (int(columns), int(rows), count))
     return DoseGrid(
         dose=np.ascontiguousarray(dose.transpose(2, 1, 0)),
         affine=affine,
         offsets=offsets[order] - offsets[order[0]],
-        frame_of_reference=str(data.get("FrameOfReferenceUID", "")),
+        frame_of_reference=text(file, data, "FrameOfReferenceUID"),
     )
 
 

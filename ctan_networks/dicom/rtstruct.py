@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pydicom
 
+from ctan_networks.dicom.elements import items, number, numbers, read_dicom, text
 from ctan_networks.errors import DataError
 
 __all__ = ["Structure", "read_structures", "referenced_series"]
@@ -19,6 +21,8 @@ logger = logging.getLogger(__name__)
 
 # DICOM PS3.3 C.8.8.6.3. CLOSEDPLANAR_XOR says explicitly what the even-odd rule does with all of them.
 CLOSED = ("CLOSED_PLANAR", "CLOSEDPLANAR_XOR")
+# Origins of CT scanners lie some metres away, at most.
+MAX_COORDINATE_MM = 100_000.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,50 +59,60 @@ def read_structures(file: Path, dataset: pydicom.Dataset | None = None) -> list[
         DataError: when the file is no structure set, or its contour data are damaged.
 
     """
-    data = dataset if dataset is not None else pydicom.dcmread(file)
+    data = dataset if dataset is not None else read_dicom(file)
     if "StructureSetROISequence" not in data:
         raise DataError(f"{file} holds no structure set (StructureSetROISequence). Give an RTSTRUCT.")
     kinds = {
-        int(o.ReferencedROINumber): str(o.get("RTROIInterpretedType", "") or "")
-        for o in data.get("RTROIObservationsSequence") or []
-        if o.get("ReferencedROINumber") is not None
+        number(file, o, "ReferencedROINumber"): text(file, o, "RTROIInterpretedType")
+        for o in items(file, data, "RTROIObservationsSequence")
     }
     drawn: dict[int, list[np.ndarray]] = {}
     passed_over: dict[str, int] = {}
-    for roi in data.get("ROIContourSequence") or []:
-        number = int(roi.ReferencedROINumber)
-        for contour in roi.get("ContourSequence") or []:
-            kind = str(contour.get("ContourGeometricType", ""))
+    for roi in items(file, data, "ROIContourSequence"):
+        owner = _roi_number(file, roi, "ReferencedROINumber")
+        for contour in items(file, roi, "ContourSequence"):
+            kind = text(file, contour, "ContourGeometricType")
             points = _points(file, contour)
             if kind in CLOSED and len(points) >= 3:
-                drawn.setdefault(number, []).append(points)
+                drawn.setdefault(owner, []).append(points)
             else:
                 reason = kind if kind not in CLOSED else "fewer than 3 points"
                 passed_over[reason] = passed_over.get(reason, 0) + 1
     if passed_over:
         counts = ", ".join(f"{count} {kind or 'without type'}" for kind, count in passed_over.items())
         logger.info("%s: contours that enclose no area are passed over: %s", file.name, counts)
-    return [
-        Structure(
-            number=int(roi.ROINumber),
-            name=str(roi.get("ROIName", "")).strip(),
-            kind=kinds.get(int(roi.ROINumber), ""),
-            contours=tuple(drawn.get(int(roi.ROINumber), ())),
-            frame_of_reference=str(roi.get("ReferencedFrameOfReferenceUID", "")),
+    structures: dict[int, Structure] = {}
+    for roi in items(file, data, "StructureSetROISequence"):
+        own = _roi_number(file, roi, "ROINumber")
+        if own in structures:
+            raise DataError(f"{file}: two ROIs have the number {own}: whose contours are whose? Export them again.")
+        structures[own] = Structure(
+            number=own,
+            name=text(file, roi, "ROIName").strip(),
+            kind=kinds.get(own, ""),
+            contours=tuple(drawn.get(own, ())),
+            frame_of_reference=text(file, roi, "ReferencedFrameOfReferenceUID"),
         )
-        for roi in data.StructureSetROISequence
-    ]
+    return list(structures.values())
 
 
-def referenced_series(dataset: pydicom.Dataset) -> set[str]:
-    """SeriesInstanceUIDs of the images that a structure set was drawn on, as far as it names them."""
+def referenced_series(dataset: pydicom.Dataset, file: str | os.PathLike = "the structure set") -> set[str]:
+    """SeriesInstanceUIDs of the images that a structure set was drawn on, as far as it names them.
+
+    Args:
+        dataset: the structure set.
+        file: what errors name.
+
+    Raises:
+        DataError: when its references are damaged.
+
+    """
     return {
-        str(series.SeriesInstanceUID)
-        for frame in dataset.get("ReferencedFrameOfReferenceSequence") or []
-        for study in frame.get("RTReferencedStudySequence") or []
-        for series in study.get("RTReferencedSeriesSequence") or []
-        if "SeriesInstanceUID" in series
-    }
+        text(file, series, "SeriesInstanceUID")
+        for frame in items(file, dataset, "ReferencedFrameOfReferenceSequence")
+        for study in items(file, frame, "RTReferencedStudySequence")
+        for series in items(file, study, "RTReferencedSeriesSequence")
+    } - {""}
 
 
 def by_name(structures: Sequence[Structure]) -> Mapping[str, Structure]:
@@ -110,14 +124,24 @@ def by_name(structures: Sequence[Structure]) -> Mapping[str, Structure]:
     return named
 
 
+def _roi_number(file: Path, item: pydicom.Dataset, name: str) -> int:
+    found = number(file, item, name)
+    if found is None:
+        raise DataError(f"{file}: an ROI without {name}. Export the structures again.")
+    return int(found)
+
+
 def _points(file: Path, contour: pydicom.Dataset) -> np.ndarray:
-    try:
-        values = np.array(contour.get("ContourData") or [], dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise DataError(f"{file}: contour data that are no numbers ({error}). Export the structures again.") from error
-    if values.size % 3 or not np.isfinite(values).all():
+    values = numbers(file, contour, "ContourData")
+    if values is None:
+        return np.empty((0, 3))
+    if values.size % 3:
         raise DataError(
-            f"{file}: a contour has {values.size} coordinates, or some that are not finite, where each point has"
-            " three. Export the structures again."
+            f"{file}: a contour has {values.size} coordinates, where each point has three. Export the structures again."
+        )
+    if np.abs(values).max() > MAX_COORDINATE_MM:
+        raise DataError(
+            f"{file}: a contour has a point {np.abs(values).max():.4g} mm away from the origin. Export the structures"
+            " again."
         )
     return values.reshape(-1, 3)

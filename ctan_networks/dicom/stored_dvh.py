@@ -10,7 +10,9 @@ from pathlib import Path
 import numpy as np
 import pydicom
 
+from ctan_networks.dicom.elements import items, number, numbers, pixels, read_dicom, text
 from ctan_networks.errors import DataError
+from ctan_networks.reading import check_voxels
 
 __all__ = ["StoredDVH", "read_stored_dvhs"]
 
@@ -68,30 +70,39 @@ def read_stored_dvhs(
         DataError: when an axis is relative and the prescription is not given, or when data are damaged.
 
     """
-    data = dataset if dataset is not None else pydicom.dcmread(file)
-    maximum = float(np.max(data.pixel_array)) * float(data.DoseGridScaling) if "PixelData" in data else np.inf
+    data = dataset if dataset is not None else read_dicom(file)
+    maximum = _maximum(file, data) if "PixelData" in data else np.inf
     found = []
     scaled = False
-    for entry in data.get("DVHSequence") or []:
-        if entry.DVHType != "CUMULATIVE" or not entry.get("DVHReferencedROISequence"):
+    for entry in items(file, data, "DVHSequence"):
+        references = items(file, entry, "DVHReferencedROISequence")
+        if text(file, entry, "DVHType") != "CUMULATIVE" or not references:
             continue
-        values = np.array(entry.DVHData, dtype=np.float64)
-        if values.size < 2 or values.size % 2:
-            raise DataError(f"{file}: a DVH with {values.size} numbers, where each bin has two. Export the dose again.")
+        values = numbers(file, entry, "DVHData")
+        if values is None or values.size % 2:
+            size = 0 if values is None else values.size
+            raise DataError(f"{file}: a DVH with {size} numbers, where each bin has two. Export the dose again.")
         widths, volume = values[::2], values[1::2]
-        dose = (np.cumsum(widths) - widths / 2) * float(entry.get("DVHDoseScaling", 1.0))
+        scaling = number(file, entry, "DVHDoseScaling")
+        scaling = 1.0 if scaling is None else scaling
+        if widths.min() < 0 or volume.min() < 0 or volume[0] <= 0 or scaling <= 0:
+            raise DataError(f"{file}: a DVH with negative bins, or without volume or scale. Export the dose again.")
+        dose = (np.cumsum(widths) - widths / 2) * scaling
         highest = float(dose[volume > 0].max(initial=0.0))
-        stated = [float(v) for v in (entry.get("DVHMaximumDose"), entry.get("DVHMeanDose")) if v not in (None, "")]
-        says_relative = entry.get("DoseUnits") == "RELATIVE"
-        axis, numbers = (
+        summary = [number(file, entry, name) for name in ("DVHMaximumDose", "DVHMeanDose")]
+        stated = [v for v in summary if v is not None]
+        says_relative = text(file, entry, "DoseUnits") == "RELATIVE"
+        axis, beside = (
             says_relative or value > ABOVE_MAXIMUM * maximum for value in (highest, max(stated, default=0.0))
         )
         # A structure far from the beam has a small maximum in per cent too; the entries of one file have one unit.
-        scaled = scaled or axis or numbers
-        if entry.get("DVHVolumeUnits") == "PERCENT":
+        scaled = scaled or axis or beside
+        if text(file, entry, "DVHVolumeUnits") == "PERCENT":
             volume = np.full_like(volume, np.nan)
-        number = int(entry.DVHReferencedROISequence[0].ReferencedROINumber)
-        found.append((number, dose, volume, stated[-1] if len(stated) == 2 else np.nan, axis, numbers))
+        roi = number(file, references[0], "ReferencedROINumber")
+        if roi is None:
+            raise DataError(f"{file}: a DVH that names no structure. Export the dose again.")
+        found.append((int(roi), dose, volume, stated[-1] if len(stated) == 2 else np.nan, axis, beside))
     if scaled and prescription is None:
         raise DataError(
             f"{file}: its DVHs speak of doses above the {maximum:.2f} Gy of the dose grid: they are in per cent of the"
@@ -99,9 +110,18 @@ def read_stored_dvhs(
         )
     unit = (prescription or 100.0) / 100
     axis_unit = unit if any(axis for *_, axis, _ in found) else 1.0
-    number_unit = unit if any(numbers for *_, numbers in found) else 1.0
+    number_unit = unit if any(beside for *_, beside in found) else 1.0
     if scaled:
         logger.info("%s: DVH doses in per cent of the prescription, scaled by %g Gy", file.name, prescription)
-    return [
-        StoredDVH(number, dose * axis_unit, volume, mean * number_unit) for number, dose, volume, mean, _, _ in found
-    ]
+    return [StoredDVH(roi, dose * axis_unit, volume, mean * number_unit) for roi, dose, volume, mean, _, _ in found]
+
+
+def _maximum(file: Path, data: pydicom.Dataset) -> float:
+    """Highest dose of the grid in Gy."""
+    size = {name: number(file, data, name) for name in ("Rows", "Columns", "NumberOfFrames", "DoseGridScaling")}
+    rows, columns, frames, scaling = size.values()
+    if rows is None or columns is None or scaling is None:
+        raise DataError(f"{file}: the dose lacks its size or its scale. Export the RTDOSE again.")
+    shape = tuple(int(n) for n in (frames or 1, rows, columns))
+    check_voxels(file, shape)
+    return float(pixels(file, data, shape if shape[0] > 1 else shape[1:]).max()) * scaling

@@ -126,4 +126,5 @@ def end_processes() -> None:
     global _started_here
     if _started_here and dist.is_initialized():
         dist.destroy_process_group()
+        idist.sync()  # Ignite remembers the group, and would ask it at the next metric
     _started_here = False

@@ -6,6 +6,7 @@ from ctan_networks.phantoms.marker import is_phantom, mark_phantom
 from ctan_networks.phantoms.openkbp import openkbp_cohort
 from ctan_networks.phantoms.prostate import prostate_cohort
 from ctan_networks.phantoms.stoic import stoic_cohort
+from ctan_networks.phantoms.task_cohort import task_cohort
 
 __all__ = [
     "ham10000_cohort",
@@ -14,4 +15,5 @@ __all__ = [
     "openkbp_cohort",
     "prostate_cohort",
     "stoic_cohort",
+    "task_cohort",
 ]

@@ -12,15 +12,18 @@ from ctan_networks.transforms.monai_label import AnswerMONAILabeld
 from ctan_networks.transforms.outputs import DoseInGrayd, SameGridd, SplitOutputsd
 from ctan_networks.transforms.prescription import PrescribedDosed
 from ctan_networks.transforms.save import SaveCased, SaveMaskd, SaveSubmissiond
+from ctan_networks.transforms.save_pictures import SavePicturesd
 from ctan_networks.transforms.spacing import KeepKeysSpacingd
 from ctan_networks.transforms.structures import LabelMapd, RandMirrorPatientd, UnpackStructuresd
 from ctan_networks.transforms.summaries import DoseSummaryd, ProbabilitySummaryd, SaveSummaryd
+from ctan_networks.transforms.task_labels import CheckLabelsd, StructureChannelsd
 
 __all__ = [
     "AnswerMONAILabeld",
     "BinaryMaskd",
     "BodyMaskd",
     "CacheBoundary",
+    "CheckLabelsd",
     "CompleteLabelsd",
     "DoseInGrayd",
     "DoseSummaryd",
@@ -34,10 +37,12 @@ __all__ = [
     "SameGridd",
     "SaveCased",
     "SaveMaskd",
+    "SavePicturesd",
     "SaveProbabilityJSONd",
     "SaveSubmissiond",
     "SaveSummaryd",
     "SplitOutputsd",
+    "StructureChannelsd",
     "UnpackStructuresd",
     "body_mask",
     "lung_mask",

@@ -121,7 +121,7 @@ class ProbabilitySummaryd(MapTransform):
 
 
 class SaveSummaryd(Transform):
-    """Say what the weights are and what they are not for, and write ``<output_dir>/<case>/<case>_result.json``.
+    """Say what the weights are and what they are not for, and write ``<case>_result.json``.
 
     Without anything noted by the transforms before, it does nothing.
 
@@ -130,15 +130,21 @@ class SaveSummaryd(Transform):
         checkpoint: the weights, for :py:func:`ctan_networks.workflow.trained_on`. It is asked for each case: MONAI
             Label exchanges the weights of a bundle that it has loaded when it trains.
         bundle_root: the bundle's folder.
+        flat: write into ``output_dir`` itself, not into a folder for each case.
 
     """
 
     def __init__(
-        self, output_dir: str | os.PathLike, checkpoint: str | os.PathLike, bundle_root: str | os.PathLike
+        self,
+        output_dir: str | os.PathLike,
+        checkpoint: str | os.PathLike,
+        bundle_root: str | os.PathLike,
+        flat: bool = False,
     ) -> None:
         self.output_dir = Path(output_dir)
         self.checkpoint = checkpoint
         self.bundle_root = bundle_root
+        self.flat = flat
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)
@@ -148,7 +154,8 @@ class SaveSummaryd(Transform):
         notice = NOTICE if weights != "phantom" else f"{PHANTOM_NOTICE} {NOTICE}"
         d = _note(d, {"weights": weights, "notice": notice})
         name = case_name(d)
-        with atomic_path(self.output_dir / name / f"{name}_result.json") as path:
+        folder = self.output_dir if self.flat else self.output_dir / name
+        with atomic_path(folder / f"{name}_result.json") as path:
             path.write_text(json.dumps(d[RESULT], indent=4, allow_nan=False) + "\n", encoding="utf-8")
         return d
 

@@ -80,6 +80,8 @@ def test_the_server_stays_on_this_machine_and_off_the_network():
 def test_mends_reach_every_python_that_the_server_starts(monkeypatch):
     """An interpreter with the environment finds pydicom-seg (or what stands for it) although pydicom is version 3."""
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(p for p in sys.path if p))
-    code = "import pydicom_seg, sys, pydicom._storage_sopclass_uids as s; print(s.CTImageStorage, 'torch' in sys.modules)"  # noqa: E501
+    code = (
+        "import pydicom_seg, sys, pydicom._storage_sopclass_uids as s\nprint(s.CTImageStorage, 'torch' in sys.modules)"
+    )
     ran = subprocess.run([sys.executable, "-c", code], env=server_environment(), capture_output=True, text=True)
     assert ran.stdout.split() == ["1.2.840.10008.5.1.4.1.1.2", "False"], ran.stderr

@@ -76,6 +76,8 @@ def test_what_the_weights_know_is_said_and_asked_for_each_case(tmp_path, phantom
     assert written["a"] == 1 and written["weights"] == said
     assert "Research use only" in written["notice"]
     assert ("know nothing about patients" in written["notice"]) == (phantom is True)
+    SaveSummaryd(tmp_path / "flat", weights, tmp_path, flat=True)({"case": "p 1", "result": {"a": 1}})
+    assert [p.name for p in (tmp_path / "flat").iterdir()] == ["p_1_result.json"]
 
 
 def test_nothing_noted_nothing_written(tmp_path):
