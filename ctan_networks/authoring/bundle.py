@@ -9,6 +9,7 @@ from pathlib import Path
 
 from ctan_networks.authoring.json_text import json_text
 from ctan_networks.authoring.metadata import metadata
+from ctan_networks.authoring.multi_gpu import multi_gpu_evaluate, multi_gpu_train
 from ctan_networks.authoring.other_configs import evaluate_config, inference_config
 from ctan_networks.authoring.plan import Plan
 from ctan_networks.authoring.texts import DATA_LICENSE, LICENSE, LOGGING, readme
@@ -45,6 +46,8 @@ def write_bundle(plan: Plan, folder: str | os.PathLike) -> Path:
         "configs/train.json": json_text(train_config(plan)),
         "configs/evaluate.json": json_text(evaluate_config(plan)),
         "configs/inference.json": json_text(inference_config(plan)),
+        "configs/multi_gpu_train.json": json_text(multi_gpu_train()),
+        "configs/multi_gpu_evaluate.json": json_text(multi_gpu_evaluate()),
         "configs/logging.conf": LOGGING,
         "docs/README.md": readme(plan),
         "docs/data_license.txt": DATA_LICENSE,

@@ -98,17 +98,21 @@ def _formats(plan: Plan) -> dict[str, Any]:
         "is_patch_data": plan.sliding,
         "channel_def": {str(k): "image" if plan.in_channels == 1 else f"channel {k}" for k in range(plan.in_channels)},
     }
-    channels = channel_names(plan)
+    count = len(channel_names(plan))
     stacked: dict[str, Any] = {
         "type": "image" if plan.dense else "probabilities",
         "format": "segmentation" if plan.segmentations else "image" if plan.dense else "classes",
-        "num_channels": len(channels),
-        "spatial_shape": shape if plan.dense else [1, len(channels)],
+        "num_channels": count,
+        "spatial_shape": shape if plan.dense else [1, count],
         "dtype": "float32",
         "value_range": [],
         "is_patch_data": plan.sliding,
-        "channel_def": channels,
     }
+    if plan.segmentations:
+        # MONAI Label takes each entry for a label of the volume that it is given: the first task's label map.
+        stacked["channel_def"] = {
+            str(k): name for k, name in enumerate(["background", *plan.segmentations[0].names])
+        }
     after: dict[str, Any] = {}
     for task in plan.tasks:
         own = dict(enumerate(task.names or [str(k) for k in range(task.channels)]))

@@ -132,6 +132,10 @@ Evaluate on the validation cases, and once, for the weights that are to be repor
     {evaluate} --dataset_dir LIST.csv
     {evaluate} --dataset_dir LIST.csv --split test
 
+On several GPUs:
+
+    torchrun --standalone --nnodes=1 --nproc_per_node=2 -m monai.bundle run {several} --dataset_dir LIST.csv
+
 Infer (a list, {infer}). Weights are those in `models/model.pt`, else those of the last training on patients, else of
 the one on phantoms; `--checkpoint FILE` takes others:
 
@@ -159,6 +163,7 @@ Apache-2.0 unless you choose another; see `LICENSE`. The data: see `docs/data_li
 
 EVALUATE = "python -m monai.bundle run --config_file \"['configs/train.json','configs/evaluate.json']\""
 OPTIONS = "--net_id network_def --meta_file configs/metadata.json --config_file configs/inference.json"
+SEVERAL = "--config_file \"['configs/train.json','configs/multi_gpu_train.json']\""
 LOSSES = {
     "segmentation": "Dice and binary cross entropy",
     "regression": "mean absolute error in units of `scales`",
@@ -194,19 +199,24 @@ def readme(plan: Plan) -> str:
         infer="a volume, a DICOM series, a folder of either" if plan.volume else "a picture, a folder of pictures",
         evaluate=EVALUATE,
         options=OPTIONS,
+        several=SEVERAL,
         ctan=CTAN,
     )
-    return "\n".join(_wrapped(line) for line in text.split("\n"))
+    return "\n\n".join(_wrapped(paragraph) for paragraph in text.split("\n\n"))
 
 
-def _wrapped(line: str) -> str:
-    """Long lines of prose are broken; commands stand on one line."""
-    if line.startswith("    "):
-        return line
-    indent = "  " if line.startswith("- ") else ""
-    if len(line) <= WIDTH:
-        return line
-    return textwrap.fill(line, WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
+def _wrapped(paragraph: str) -> str:
+    """Prose is filled; headings, and commands, which stand on one line, stay."""
+    lines = paragraph.split("\n")
+    if paragraph.startswith("- "):
+        return "\n".join(_filled(line, "  ") for line in lines)
+    if paragraph.startswith(("    ", "#")):
+        return paragraph
+    return _filled(" ".join(lines), "") + ("\n" if paragraph.endswith("\n") else "")
+
+
+def _filled(text: str, indent: str) -> str:
+    return textwrap.fill(text, WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
 def _label(plan: Plan, task: Task) -> str:

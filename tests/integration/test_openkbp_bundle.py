@@ -58,7 +58,7 @@ def test_a_resumed_training_ends_with_the_same_weights(bundle, cohort, tmp_path,
     # The learning rate's schedule is part of the run, so both are made for four epochs.
     whole = bundle.train(cohort, tmp_path / "whole", epochs=4, **options)
     parts = tmp_path / "parts"
-    schedule = {"lr_scheduler#t_total": 12}
+    schedule = {"total_steps": 12}
     bundle.train(cohort, parts, epochs=2, **options, **schedule)
     bundle.train(cohort, parts, epochs=4, resume=True, **options, **schedule)
     states = [torch.load(folder / "last.pt", weights_only=True)["objects"] for folder in (whole, parts)]
