@@ -110,9 +110,7 @@ def _formats(plan: Plan) -> dict[str, Any]:
     }
     if plan.segmentations:
         # MONAI Label takes each entry for a label of the volume that it is given: the first task's label map.
-        stacked["channel_def"] = {
-            str(k): name for k, name in enumerate(["background", *plan.segmentations[0].names])
-        }
+        stacked["channel_def"] = {str(k): name for k, name in enumerate(["background", *plan.segmentations[0].names])}
     after: dict[str, Any] = {}
     for task in plan.tasks:
         own = dict(enumerate(task.names or [str(k) for k in range(task.channels)]))

@@ -96,11 +96,12 @@ class Plan:
     def norm(self) -> Any:
         """Normalisation of the network.
 
-        Instance norm takes away how much of something an image holds, which classes may depend on.
+        Instance norm takes away how much of something an image holds, which classes may depend on; group norm takes
+        away some of it.
         """
-        if self.volume:
-            return "BATCH" if self.classifications else "INSTANCE"
-        return ["GROUP", {"num_groups": 8}]
+        if self.classifications:
+            return "BATCH"
+        return "INSTANCE" if self.volume else ["GROUP", {"num_groups": 8}]
 
     @property
     def stride(self) -> int:

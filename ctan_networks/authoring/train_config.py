@@ -26,7 +26,7 @@ RECIPES: dict[str, dict[str, Any]] = {
 }
 SIZES = {"phantom": (32, 64), "cpu": (64, 128), "gpu": (96, 256)}
 # For windows of volumes, whole volumes, pictures.
-EPOCHS = {"phantom": (30, 40, 40), "cpu": (50, 50, 50), "gpu": (300, 300, 300)}
+EPOCHS = {"phantom": (30, 40, 60), "cpu": (50, 50, 50), "gpu": (300, 300, 300)}
 BATCH = {"phantom": (4, 4, 4), "cpu": (2, 4, 16), "gpu": (2, 8, 32)}
 
 

@@ -79,7 +79,8 @@ class StructureChannelsd(MapTransform):
         structures: key to its structures, name to what it means that a case has no voxel of it: "empty" (there is none)
             or "unknown" (nobody drew it: the channel is NaN). The order is that of the labels and the channels.
         foreground_key: where a mask of all structures of all keys goes, ``[1, *spatial]``, for a crop that wants some
-            of each; None: nowhere.
+            of each; None: nowhere. Where nothing is drawn or everything is, every second voxel counts, so that such a
+            crop takes any window, and does not warn for each.
         like: key of the image, whose size the mask has.
         allow_missing_keys: go on when a key is not there.
 
@@ -115,7 +116,10 @@ class StructureChannelsd(MapTransform):
             d[key] = MetaTensor(channels, meta=dict(d[key].meta)) if isinstance(d[key], MetaTensor) else channels
         if self.foreground_key is not None:
             nothing = torch.zeros((1, *d[self.like].shape[1:]), dtype=torch.bool)
-            d[self.foreground_key] = torch.stack([nothing, *drawn]).any(0).to(torch.uint8)
+            foreground = torch.stack([nothing, *drawn]).any(0)
+            if not foreground.any() or foreground.all():
+                foreground.view(-1)[::2] = ~foreground.view(-1)[::2]
+            d[self.foreground_key] = foreground.to(torch.uint8)
         return d
 
     def _spread(self, label: Any, rules: Mapping[str, str], where: str) -> torch.Tensor:
