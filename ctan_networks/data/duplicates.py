@@ -31,7 +31,7 @@ def perceptual_hash(image: Image.Image) -> np.ndarray:
         import imagehash
     except ImportError:
         raise ConfigError(
-            'finding duplicate images needs ImageHash: pip install "ctan-networks[photos]", or pass inspect=None.'
+            "finding duplicate images needs ImageHash: pip install ImageHash; or pass inspect=None."
         ) from None
     return np.packbits(imagehash.phash(image, hash_size=HASH_SIDE).hash.ravel()).view(np.uint64)
 
