@@ -80,10 +80,11 @@ def test_what_is_written_is_a_bundle_by_its_form(tmp_path, dims, tasks):
     assert read["train"]["tasks"] == read["inference"]["tasks"]
     metadata = json.loads((bundle / "configs" / "metadata.json").read_text())
     outputs = metadata["network_data_format"]["outputs"]["pred"]
-    assert len(outputs["channel_def"]) == outputs["num_channels"] and outputs["channel_def"]["0"] in (
-        "background",
-        "a class_0",
-    )
+    assert metadata["pred_classes"].startswith(f"{outputs['num_channels']} channels: ")
+    assert len(metadata["pred_classes"].split(", ")) == outputs["num_channels"]
+    # MONAI Label takes every entry but the background for a label.
+    labels = ["background", "liver", "left lung"] if "seg" in tasks else []
+    assert list(outputs.get("channel_def", {}).values()) == labels
     # What MONAI's schema of 2024-07-25 requires, and the types that it gives.
     required = "schema version monai_version pytorch_version numpy_version required_packages_version task description"
     schema = {"required": [*required.split(), "authors", "copyright", "network_data_format"], "properties": {}}
