@@ -34,6 +34,7 @@ CASEWISE = {
     "mean_dice": ("dice", True),
     "dice": ("dice", True),
     "jaccard": ("jaccard", True),
+    "mae": ("mae", False),
     "dose_score": ("dose_score", False),
     "dvh_score": (None, False),
 }

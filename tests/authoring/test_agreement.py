@@ -8,6 +8,7 @@ import json
 import pytest
 
 from ctan_networks.authoring import Plan, parse_tasks, write_bundle
+from ctan_networks.comparison.results import CASEWISE, COHORT
 
 
 @pytest.fixture(scope="module")
@@ -39,3 +40,8 @@ def test_monai_label_is_told_the_labels_of_the_volume_that_it_gets(written):
     assert pred["num_channels"] == 1 + 7 + 1 + 3
     volumes = written["inference"]["postprocessing"]["transforms"][-1]["volumes"]
     assert next(iter(volumes)) == "seg"
+
+
+def test_what_an_evaluation_compares_can_be_compared(written):
+    for metrics in written["evaluate"]["compared"].values():
+        assert set(metrics) <= COHORT.keys() | CASEWISE.keys()
