@@ -2,7 +2,8 @@
 """Phantoms for any list of tasks: what is to be learnt can be seen in the image.
 
 Structures are bright blobs, each with a brightness of its own; a regression's map glows round a blob and fades with the
-distance; a class is how many short dark lines run through the image, the lines of each task along another axis.
+distance; a class is how far the background's texture is stretched, along another axis for each task (more tasks than
+axes: how many short bright lines run through the image).
 """
 
 from __future__ import annotations
@@ -24,15 +25,17 @@ from ctan_networks.utils import derive_seed
 
 __all__ = ["task_cohort"]
 
-VERSION = 1
+VERSION = 2
 LIST = "cases.csv"
 SHARES = {"train": 0.6, "validation": 0.2, "test": 0.2}
 # The smallest sides; a case adds up to GROWTH - 1 to each.
 SIZES = {2: (60, 52), 3: (30, 28, 26)}
 GROWTH = 7
 SPACING = (1.5, 1.5, 2.0)
+# Smoothing of the background in voxels: of the first class and of the last.
+FINE, COARSE = 1.0, 5.0
 # Of each class's short lines: share of the voxels where one begins (none: the first class), length, brightness.
-MOST_LINES, LENGTH, DARK = 0.035, 3, -4.0
+MOST_LINES, LENGTH, BRIGHT = 0.035, 3, 4.0
 # How often a label is unknown, and a structure is not there.
 UNKNOWN, LACKING = 0.1, 0.08
 # Grey values of a picture: mean and step of one deviation of the background.
@@ -125,14 +128,15 @@ class _Case:
         self, rng: np.random.Generator, tasks: Mapping[str, Mapping[str, Any]], row: Mapping[str, Any], dims: int
     ) -> None:
         self.shape = tuple(int(side + rng.integers(GROWTH)) for side in SIZES[dims])
-        noise = ndimage.gaussian_filter(rng.standard_normal(self.shape), 2.0)
+        # Of each task its class, from 0 to 1.
+        rank = [row[task] / (spec["out_channels"] - 1) for task, spec in _of(tasks).items()]
+        smoothing = [FINE + (COARSE - FINE) * value for value in rank[:dims]] + [FINE] * (dims - len(rank))
+        noise = ndimage.gaussian_filter(rng.standard_normal(self.shape), smoothing)
         self.image = noise / noise.std()
-        for number, (task, spec) in enumerate(_of(tasks).items()):
-            share = MOST_LINES * row[task] / (spec["out_channels"] - 1)
+        for number, value in enumerate(rank[dims:]):
             size = [LENGTH if axis == number % dims else 1 for axis in range(dims)]
-            # More tasks than axes: the lines of the further ones are bright.
-            lines = ndimage.maximum_filter(rng.random(self.shape) < share, size=size)
-            self.image[lines] = DARK if number < dims else -DARK
+            lines = ndimage.maximum_filter(rng.random(self.shape) < MOST_LINES * value, size=size)
+            self.image[lines] = BRIGHT
         masks = _of(tasks, "segmentation")
         blobs = self._draw_blobs(rng, max(2, sum(spec["out_channels"] for spec in masks.values())), bool(masks))
         self.labels: dict[str, np.ndarray] = {}
