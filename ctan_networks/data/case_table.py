@@ -5,14 +5,17 @@ from __future__ import annotations
 
 import csv
 import json
+import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ctan_networks.data.ham10000 import photo_list
+from ctan_networks.data.tables import MAX_BYTES
 from ctan_networks.data.volume_list import existing_path, refuse_same_names, volume_list
 from ctan_networks.errors import DataError
+from ctan_networks.reading import require_file
 from ctan_networks.utils import name_of_image
 
 __all__ = ["case_images", "case_table"]
@@ -128,15 +131,12 @@ def _read(file: Path, columns: Sequence[str]) -> list[Row]:
 
 
 def _read_csv(file: Path, columns: Sequence[str]) -> list[Row]:
-    try:
-        text = file.read_text(encoding="utf-8-sig")
-    except (OSError, ValueError) as error:
-        raise DataError(f"{file} cannot be read as CSV in UTF-8 ({error}). Save it as such.") from error
+    text = _text(file)
     first = text.partition("\n")[0]
     reader = csv.reader(text.splitlines(), delimiter=max(",;\t", key=first.count))
     header: list[str] = []
     rows: list[Row] = []
-    for cells in reader:
+    for cells in _lines(reader, file):
         if not any(cell.strip() for cell in cells):
             continue
         if not header:
@@ -158,10 +158,26 @@ def _read_csv(file: Path, columns: Sequence[str]) -> list[Row]:
     return rows
 
 
+def _lines(reader: Any, file: Path) -> Iterator[list[str]]:
+    try:
+        yield from reader
+    except csv.Error as error:
+        raise DataError(f"{file}, line {reader.line_num}: {error}. Save it as CSV in UTF-8.") from error
+
+
+def _text(file: Path) -> str:
+    if require_file(file) > MAX_BYTES:
+        raise DataError(f"{file} has more than {MAX_BYTES} bytes: that is no list of cases.")
+    try:
+        return file.read_text(encoding="utf-8-sig")
+    except (OSError, ValueError) as error:
+        raise DataError(f"{file} cannot be read as text in UTF-8 ({error}). Save it as such.") from error
+
+
 def _read_json(file: Path) -> list[Row]:
     try:
-        content = json.loads(file.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as error:
+        content = json.loads(_text(file))
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{file} cannot be read as JSON ({error}).") from error
     if not isinstance(content, Mapping) or not any(section in content for section in SECTIONS):
         raise DataError(f'{file} has no list "training": give {{"training": [...], "validation": [...]}}.')
@@ -210,8 +226,8 @@ def _item(
         if not isinstance(value, str):
             problems.append(f"{row.where}: {column} must be one path, not {value!r}")
             return None
-        path = Path(os.path.normpath(folder / Path(value).expanduser()))
-        if not path.exists():
+        path = Path(os.path.normpath(folder / Path(os.path.expanduser(value))))
+        if not os.path.exists(path):
             problems.append(f"{row.where}: the {column} {path} is not there")
         return str(path)
 
@@ -254,6 +270,8 @@ def _class(value: Any, names: Sequence[str]) -> int | str | None:
     try:
         number = float(text)
     except ValueError:
+        number = -1.0
+    if not math.isfinite(number):
         number = -1.0
     # pandas writes whole numbers as 1.0 where some are missing.
     if number == int(number) and str(int(number)) in names:

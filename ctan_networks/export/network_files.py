@@ -110,7 +110,8 @@ def _write_onnx(network: nn.Module, example: torch.Tensor, stride: int, file: Pa
         import onnxscript  # noqa: F401
     except ImportError:
         raise ConfigError('ONNX needs onnx, onnxscript and onnxruntime: pip install "ctan-networks[onnx]".') from None
-    logging.getLogger("torch.onnx").setLevel(logging.ERROR)
+    for name in ("torch.onnx", "onnx_ir"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     program = torch.export.export(network, (example,), dynamic_shapes=(_dynamic(example, stride),))
     made = torch.onnx.export(
         program, dynamo=True, verbose=False, input_names=["image"], output_names=["pred"], external_data=False

@@ -34,6 +34,7 @@ from ctan_networks.data import (
     CaseReader,
     OpenKBPReader,
     PhotoReader,
+    case_table,
     dicom_rt_inference_list,
     dicom_rt_list,
     ham10000_list,
@@ -604,3 +605,21 @@ def test_a_folder_that_holds_itself(tmp_path):
     shutil.copy(tmp_path / "P1" / "CT_0001.dcm", tmp_path / "spare")
     TREES["a folder that holds itself"](tmp_path / "P1", random.Random(0))
     assert len(dicom_rt_inference_list(tmp_path)) == 1
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("cases.csv", "case,image,grade\na,{image},inf\n"),
+        ("cases.csv", "case,image,grade\na,{image},1e999\n"),
+        ("cases.csv", "case,image,grade\na," + "9" * 200_000 + ",1\n"),
+        ("cases.csv", "case,image,grade\na," + "n" * 5000 + ",1\n"),
+        ("dataset.json", '{{"training": [{{"image": "{image}", "grade": Infinity}}]}}'),
+        ("dataset.json", '{{"training": ' + "[" * 100_000 + "]" * 100_000 + "}}"),
+    ],
+)
+def test_lists_of_ones_own_cases(tmp_path, name, text):
+    image = nifti(tmp_path / "a.nii")
+    (tmp_path / name).write_text(text.format(image=image.name))
+    tasks = {"grade": {"kind": "classification", "out_channels": 2}}
+    assert name in refused(case_table, tmp_path / name, tasks)

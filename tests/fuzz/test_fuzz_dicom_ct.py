@@ -25,20 +25,16 @@ def expected(folder: Path, slices: int) -> np.ndarray | None:
     """HU by the bytes of uncompressed slices, sorted along z; None where the files say more than this knows."""
     planes = []
     for file in sorted(folder.iterdir()):
+        if not file.is_file():  # a pipe would be waited for
+            continue
         try:
             data = pydicom.dcmread(file)
             if data.Modality != "CT" or "LOCALIZER" in (data.get("ImageType") or ()):
                 continue
             if data.file_meta.TransferSyntaxUID.is_compressed or not data.file_meta.TransferSyntaxUID.is_little_endian:
                 return None
-            if [round(float(v)) for v in data.ImageOrientationPatient] != [
-                1,
-                0,
-                0,
-                0,
-                1,
-                0,
-            ] or data.BitsAllocated != 16:
+            axes = [round(float(v)) for v in data.ImageOrientationPatient]
+            if axes != [1, 0, 0, 0, 1, 0] or data.BitsAllocated != 16:
                 return None
             kind = "<i2" if data.PixelRepresentation else "<u2"
             pixels = np.frombuffer(data.PixelData[: data.Rows * data.Columns * 2], kind).reshape(
