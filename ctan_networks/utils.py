@@ -4,30 +4,42 @@
 from __future__ import annotations
 
 import os
+import re
 import tempfile
+import time
+import zipfile
+import zlib
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
 
-__all__ = ["atomic_path", "derive_seed", "name_of_image"]
+__all__ = ["archive_damage", "atomic_path", "derive_seed", "name_of_image", "remove_leftovers"]
 
 IMAGE_SUFFIXES = frozenset(
     ".nii .nrrd .mha .mhd .csv .dcm .jpg .jpeg .png .tif .tiff .bmp".split()  # noqa: SIM905  easier to read
 )
 
+# What tells a temporary file from another hidden one.
+TEMPORARY = "writing-"
+
 
 @contextmanager
-def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
+def atomic_path(path: str | os.PathLike, durable: bool = False) -> Iterator[Path]:
     """Write a file so that it is there whole or not at all.
 
     Yields a temporary path in the folder of ``path`` (made if need be) with the same suffixes; when the block ends it
     is renamed to ``path``, when the block raises it is removed and what stood at ``path`` before stays.
+
+    Args:
+        path: the file.
+        durable: force it to the disk before and after it is renamed, so that this holds for a power cut too.
+
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     suffix = "".join(target.suffixes)
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name[:40]}.", suffix=suffix)
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name[:40]}.{TEMPORARY}", suffix=suffix)
     os.close(handle)
     temporary = Path(name)
     try:
@@ -36,9 +48,61 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
         mask = os.umask(0)
         os.umask(mask)
         os.chmod(temporary, 0o666 & ~mask)
+        if durable:
+            with open(temporary, "rb+") as file:
+                os.fsync(file.fileno())
         os.replace(temporary, target)
+        if durable:
+            _sync_folder(target.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _sync_folder(folder: Path) -> None:
+    # A rename is on the disk when its folder is. Not every system can open a folder.
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def archive_damage(file: str | os.PathLike) -> str:
+    """What is wrong with a file that ``torch.save`` wrote, in a few words; empty when it is whole.
+
+    It is a zip archive with a checksum for each tensor, which ``torch.load`` does not look at.
+    """
+    try:
+        with zipfile.ZipFile(file) as archive:
+            first = archive.testzip()
+    except (OSError, ValueError, zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+        return f"cut short or of another kind ({error})"
+    return f"damaged in {first}" if first else ""
+
+
+def remove_leftovers(folder: str | os.PathLike[str], name: str = "", age: float = 0.0) -> int:
+    """Remove temporary files of :py:func:`atomic_path` that a killed process left behind.
+
+    Args:
+        folder: where they lie.
+        name: of the file that they were to become; empty: of any file.
+        age: only those that have not been written to for so many seconds, as another process may be at work.
+
+    Returns:
+        How many were removed.
+
+    """
+    removed = 0
+    pattern = re.compile(rf"\.{re.escape(name[:40]) if name else '.+'}\.{TEMPORARY}[a-z0-9_]{{8}}(\..*)?")
+    with suppress(FileNotFoundError), os.scandir(os.fspath(folder)) as entries:
+        for entry in entries:
+            # It may go while it is looked at.
+            with suppress(OSError):
+                if pattern.fullmatch(entry.name) and time.time() - entry.stat().st_mtime >= age:
+                    os.unlink(entry.path)
+                    removed += 1
+    return removed
 
 
 def derive_seed(*parts: object) -> int:

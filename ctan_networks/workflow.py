@@ -5,14 +5,17 @@ from __future__ import annotations
 
 import ast
 import ctypes
+import errno
 import json
 import logging
 import os
+import signal
 import sys
+import threading
 import traceback
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import Any
 
 from ctan_networks.errors import ConfigError, CTANError
@@ -214,16 +217,35 @@ def explain_errors() -> None:
     """End a failed command with one plain message, below the traceback.
 
     MONAI wraps what goes wrong while a configuration is read in messages about the configuration's parts. Where an
-    error of this package is the cause, its text is repeated as the last thing a user reads.
+    error of this package is the cause, or a full disk, its text is repeated as the last thing a user reads. A run that
+    is stopped, by Ctrl-C or by the signal that a cluster sends before it takes a machine away, ends with a word on how
+    to go on.
     """
     if sys.excepthook is not _explain:
         sys.excepthook = _explain
+    # Not in a server, which has a handler of its own or runs this in a thread.
+    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, _interrupt)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """SIGTERM as Ctrl-C: files that are being written are removed, locks released."""
+    raise KeyboardInterrupt(signal.Signals(number).name)
 
 
 def _explain(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    if isinstance(error, KeyboardInterrupt):
+        print(
+            f"\nSTOPPED ({error or 'Ctrl-C'}). What was finished is kept. A training goes on from the end of its last"
+            " epoch: the same command with --resume True.",
+            file=sys.stderr,
+        )
+        return
     traceback.print_exception(kind, error, trace)
-    cause: BaseException | None = error
-    while cause is not None:
+    chain = [error]
+    while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None:
+        chain.append(cause)
+    for cause in chain:
         if isinstance(cause, CTANError):
             # From a loader's worker process comes the whole traceback as text; its last line is the message.
             text = (
@@ -231,4 +253,12 @@ def _explain(kind: type[BaseException], error: BaseException, trace: TracebackTy
             )
             print(f"\nERROR: {text}", file=sys.stderr)
             return
-        cause = cause.__cause__ or cause.__context__
+    for cause in chain:
+        # Where others write: TensorBoard's files, say.
+        if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
+            print(
+                f"\nERROR: a disk is full ({cause}). Free space on it; a training goes on from the end of its last"
+                " epoch: the same command with --resume True.",
+                file=sys.stderr,
+            )
+            return

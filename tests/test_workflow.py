@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import errno
 import json
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +12,7 @@ import pytest
 from monai.bundle import ConfigParser, ConfigWorkflow
 
 from ctan_networks import workflow
-from ctan_networks.errors import ConfigError
+from ctan_networks.errors import ConfigError, DataError
 from ctan_networks.workflow import bundle_root, choose_recipe, pick_weights
 
 CONFIG = """{
@@ -76,6 +78,27 @@ def test_the_last_thing_a_user_reads_is_the_reason(bundle, where):
     )
     assert done.returncode != 0
     assert done.stderr.strip().splitlines()[-1] == "ERROR: pt_3/ct.csv, line 7: not a number: write it again"
+
+
+def test_a_full_disk_is_the_reason_wherever_it_was(monkeypatch, capsys):
+    """MONAI wraps it in what it could not make; what this package says of it comes first."""
+    monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
+    before = signal.getsignal(signal.SIGTERM)
+    workflow.explain_errors()
+    signal.signal(signal.SIGTERM, before)
+    full = OSError(errno.ENOSPC, "No space left on device", "tensorboard")
+    wrapped = RuntimeError("Failed to instantiate component")
+    wrapped.__cause__ = full
+    sys.excepthook(RuntimeError, wrapped, None)
+    last = capsys.readouterr().err.strip().splitlines()[-1]
+    assert last.startswith("ERROR: a disk is full ([Errno 28] No space left on device: 'tensorboard')")
+    assert "--resume True" in last
+    ours = DataError("cannot write last.pt: free space")
+    ours.__cause__ = full
+    sys.excepthook(DataError, ours, None)
+    assert capsys.readouterr().err.strip().splitlines()[-1] == "ERROR: cannot write last.pt: free space"
+    sys.excepthook(OSError, OSError(errno.ENOENT, "No such file"), None)
+    assert "ERROR" not in capsys.readouterr().err
 
 
 RECIPES = {"phantom": {"epochs": 1}, "cpu": {"epochs": 2}, "gpu": {"epochs": 3}}

@@ -21,6 +21,7 @@ PACKAGES = {
     "tensorboard": "2.21.0",
     "tqdm": "4.70.1",
     "matplotlib": "3.10.9",
+    "filelock": "4.2.11",
     "jinja2": "3.1.6",
     "scikit-learn": "1.7.2",
     "nibabel": "5.4.2",

@@ -52,6 +52,7 @@ def train_config(plan: Plan) -> dict[str, Any]:
         "is_not_rank0": "$engines.is_not_rank0()",
         "seed": 0,
         "resume": False,
+        "on_nonfinite": "stop",
         "keep": "best",
         "publish": False,
         "steps_per_epoch": None,
@@ -214,6 +215,12 @@ def _train(plan: Plan) -> dict[str, Any]:
 def _handlers() -> list[dict[str, Any]]:
     return [
         {"_target_": "ctan_networks.handlers.StepSeed", "seed": "@seed"},
+        {
+            "_target_": "ctan_networks.handlers.FiniteSteps",
+            "network": "@network",
+            "loss": "@loss",
+            "action": "@on_nonfinite",
+        },
         {"_target_": "ctan_networks.handlers.GradientClipping", "network": "@network", "max_norm": 5.0},
         {"_target_": "LrScheduleHandler", "lr_scheduler": "@lr_scheduler", "print_lr": False, "epoch_level": False},
         {

@@ -10,6 +10,7 @@ from ctan_networks.commands.label_server import label_server
 from ctan_networks.commands.new_bundle import new_bundle
 from ctan_networks.commands.pack import pack
 from ctan_networks.commands.phantoms import phantoms
+from ctan_networks.commands.subgroups import subgroups
 from ctan_networks.commands.trivial_scores import trivial_scores
 from ctan_networks.commands.unpack import unpack
 
@@ -23,6 +24,7 @@ __all__ = [
     "new_bundle",
     "pack",
     "phantoms",
+    "subgroups",
     "trivial_scores",
     "unpack",
 ]

@@ -6,6 +6,7 @@ from ctan_networks.data.case_parts import case_parts
 from ctan_networks.data.case_reader import CaseReader
 from ctan_networks.data.case_table import case_images, case_table
 from ctan_networks.data.class_weights import class_weights
+from ctan_networks.data.contoured_list import contoured_list
 from ctan_networks.data.dicom_rt_convert import convert_patient
 from ctan_networks.data.dicom_rt_list import dicom_rt_inference_list, dicom_rt_list
 from ctan_networks.data.epoch_sampler import EpochSampler
@@ -34,6 +35,7 @@ __all__ = [
     "case_parts",
     "case_table",
     "class_weights",
+    "contoured_list",
     "convert_patient",
     "dicom_rt_inference_list",
     "dicom_rt_list",

@@ -19,11 +19,14 @@ from monai.utils import convert_to_tensor
 from ctan_networks.data.fingerprint import fingerprint, fingerprint_files
 from ctan_networks.data.meta import pack_meta, unpack_meta
 from ctan_networks.errors import CTANError, DataError
-from ctan_networks.utils import atomic_path, derive_seed
+from ctan_networks.utils import archive_damage, atomic_path, derive_seed, remove_leftovers
 
 __all__ = ["CachedDataset"]
 
 logger = logging.getLogger(__name__)
+
+# Seconds after which a half-written entry is no longer one that another process is writing.
+LEFT_OVER = 3600.0
 
 
 class CachedDataset(PersistentDataset):
@@ -33,7 +36,10 @@ class CachedDataset(PersistentDataset):
     :py:class:`ctan_networks.transforms.CacheBoundary`), is computed once for each case. A cache entry is named by what
     defines it: the item, size and time of each of its files, and the transforms with their settings. Entries hold
     tensors and plain values only and are read with ``weights_only=True``; they are written beside their place and
-    renamed, and one that cannot be read is made anew.
+    renamed, and one that cannot be read, or whose checksums are wrong, is made anew. Several processes may share the
+    folder. Where it cannot be written to, as on a full disk, that is logged once, and cases are prepared each time.
+
+    Each case that comes out names itself under "case".
 
     The random part draws from a generator seeded with (seed, epoch, case). The epoch comes with the index from
     :py:class:`ctan_networks.data.EpochSampler`; a plain index means epoch 0.
@@ -67,11 +73,18 @@ class CachedDataset(PersistentDataset):
         super().__init__(data=data, transform=transform, cache_dir=None)
         self.seed = seed
         self.adapt = adapt
+        self.told = False
         self.set_data(data)
         self.transform_hash = fingerprint(self._cached_transforms())
         if cache_dir is not None:
             self.cache_dir = Path(cache_dir)
-            self.cache_dir.mkdir(parents=True, exist_ok=True)
+            try:
+                self.cache_dir.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                self._tell(error)
+                self.cache_dir = None
+            else:
+                remove_leftovers(self.cache_dir, age=LEFT_OVER)
 
     def _cached_transforms(self) -> list[Callable]:
         cached: list[Callable] = []
@@ -93,9 +106,13 @@ class CachedDataset(PersistentDataset):
             prepared = self._cachecheck(item)
             if isinstance(self.transform, Compose):
                 self.transform.set_random_state(seed=derive_seed(self.seed, epoch, name) % 2**32)
-            return self._post_transform(prepared)
+            out = self._post_transform(prepared)
         except Exception as error:
             raise DataError(f"case {name}: {_reason(error)}") from error
+        for part in out if isinstance(out, list) else [out]:
+            if isinstance(part, dict):
+                part.setdefault("case", name)
+        return out
 
     def _cachecheck(self, item_transformed: Any) -> Any:
         if self.cache_dir is None:
@@ -103,14 +120,32 @@ class CachedDataset(PersistentDataset):
         key = fingerprint([item_transformed, fingerprint_files(item_transformed), self.transform_hash])
         entry = self.cache_dir / f"{key}.pt"
         if entry.is_file():
+            reason = archive_damage(entry)
             try:
-                return unpack_meta(torch.load(entry, weights_only=True))
+                if not reason:
+                    return unpack_meta(torch.load(entry, weights_only=True))
             except Exception as error:  # noqa: BLE001  whatever is wrong with a cache entry, the case is still there
-                logger.warning("cache entry %s cannot be read (%s): made anew.", entry.name, type(error).__name__)
+                reason = type(error).__name__
+            logger.warning("cache entry %s cannot be read (%s): made anew.", entry.name, reason)
         prepared = self._pre_transform(deepcopy(item_transformed))
-        with atomic_path(entry) as temporary:
-            torch.save(pack_meta(convert_to_tensor(prepared, convert_numeric=False, track_meta=True)), temporary)
+        packed = pack_meta(convert_to_tensor(prepared, convert_numeric=False, track_meta=True))
+        try:
+            with atomic_path(entry) as temporary, open(temporary, "wb") as file:
+                torch.save(packed, file)
+        # torch has no error of its own for a file that cannot be written.
+        except (OSError, RuntimeError) as error:
+            self._tell(error)
         return prepared
+
+    def _tell(self, error: Exception) -> None:
+        if not self.told:
+            logger.warning(
+                "the cache %s cannot be written to (%s): cases are prepared anew each time. Free space there, or give"
+                " another --cache_dir.",
+                self.cache_dir,
+                error,
+            )
+        self.told = True
 
 
 def _reason(error: BaseException) -> str:

@@ -169,15 +169,17 @@ def _as_item(
 ) -> tuple[dict[str, Any], list[str] | None]:
     """The patient as an item, and the ROI names that match nothing if it was converted just now."""
     others = None
+    item: dict[str, Any] = {"case": folder.name, "source": str(folder)}
     try:
-        item: dict[str, Any] = {"case": _case_name(folder), "source": str(folder)}
+        # NIfTI names no patient: nothing to look for in its files, of which there may be many.
         if is_nifti_patient(folder):
             return _complete(item, folder, patterns, prescription), None
+        item["case"] = _case_name(folder)
         converted = converted_dir / item["case"]
         others = convert_patient(folder, converted, patterns).get("unmatched")
         return _complete(item, converted, patterns, prescription), others
     except DataError as error:
-        return {"case": folder.name, "source": str(folder), "image": str(folder), "unusable": str(error)}, others
+        return {"case": item["case"], "source": str(folder), "image": str(folder), "unusable": str(error)}, others
 
 
 def _complete(

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -147,11 +148,11 @@ def photo_list(dataset_dir: str | os.PathLike) -> list[Item]:
     photos = [f for f in files if f.suffix.lower() in PHOTOS and not f.stem.endswith((MASK, *OTHERS))]
     if not photos:
         raise DataError(f"{path} holds no JPG or PNG. Give an image, or a folder of images.")
-    stems = [photo.stem for photo in photos]
+    stems = Counter(photo.stem for photo in photos)
     items = []
     for photo in photos:
         name = photo.stem
-        if stems.count(name) > 1:
+        if stems[name] > 1:
             name = photo.relative_to(path).as_posix().replace("/", "_")
         items.append({"case": name, "image": str(photo)})
     return items

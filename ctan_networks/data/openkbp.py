@@ -26,6 +26,7 @@ __all__ = [
     "STRUCTURES",
     "affine",
     "read_sparse_csv",
+    "read_sparse_voxels",
     "read_voxel_dimensions",
     "write_sparse_csv",
     "write_voxel_dimensions",
@@ -73,6 +74,29 @@ def read_sparse_csv(path: str | os.PathLike, values: bool, size: int = math.prod
         DataError: when the file is missing, empty or malformed; names the file, the line and the reason.
 
     """
+    index, data = read_sparse_voxels(path, values, size)
+    array = np.zeros(size, np.float64 if values else np.uint8)
+    array[index] = data
+    return array
+
+
+def read_sparse_voxels(
+    path: str | os.PathLike, values: bool, size: int = math.prod(GRID)
+) -> tuple[np.ndarray, np.ndarray]:
+    """Read one sparse CSV as it is stored, for who needs no array of the whole grid.
+
+    Args:
+        path: the file.
+        values: as of :py:func:`read_sparse_csv`.
+        size: number of voxels of the grid.
+
+    Returns:
+        Indices ``[n]`` (int64, each once, in the file's order) and what is there ``[n]``: float64 values, or ones.
+
+    Raises:
+        DataError: as :py:func:`read_sparse_csv`.
+
+    """
     content = _read_bytes(path)
     if b"\r" in content:
         content = content.replace(b"\r\n", b"\n")
@@ -82,12 +106,9 @@ def read_sparse_csv(path: str | os.PathLike, values: bool, size: int = math.prod
             f"{path}, line 1: the header is {_shown(head)}, but an OpenKBP file begins with ',data'. {REMEDY}"
         )
     # A file of more lines than voxels is wrong in one of the first of them.
-    parsed = None if body.count(b"\n") > size else _parse_values(body) if values else _parse_mask(body)
+    parsed = None if _count(body, b"\n") > size else _parse_values(body) if values else _parse_mask(body)
     # What the fast parsers refuse, the slow one reads by the definition of the format or says what is wrong where.
-    index, data = parsed if parsed and _is_sound(parsed[0], size) else _parse_lines(path, body, values, size)
-    array = np.zeros(size, np.float64 if values else np.uint8)
-    array[index] = data
-    return array
+    return parsed if parsed and _is_sound(parsed[0], size) else _parse_lines(path, body, values, size)
 
 
 def _read_bytes(path: str | os.PathLike, limit: int = MAX_BYTES) -> bytes:
@@ -105,10 +126,15 @@ def _read_bytes(path: str | os.PathLike, limit: int = MAX_BYTES) -> bytes:
     return content
 
 
+def _count(body: bytes, character: bytes) -> int:
+    # bytes.count stops at each of the many it finds: ten times as slow.
+    return int(np.count_nonzero(np.frombuffer(body, np.uint8) == ord(character)))
+
+
 def _parse_values(body: bytes) -> tuple[np.ndarray, np.ndarray] | None:
-    lines = body.count(b"\n") + (body[-1:] not in (b"\n", b""))
+    lines = _count(body, b"\n") + (body[-1:] not in (b"\n", b""))
     # pandas takes quotes off; the format has none.
-    if lines == 0 or body.count(b",") != lines or b'"' in body:
+    if lines == 0 or _count(body, b",") != lines or b'"' in body:
         return None
     try:
         table = pd.read_csv(
@@ -122,7 +148,7 @@ def _parse_values(body: bytes) -> tuple[np.ndarray, np.ndarray] | None:
 
 
 def _parse_mask(body: bytes) -> tuple[np.ndarray, np.ndarray] | None:
-    lines = body.count(b"\n")
+    lines = _count(body, b"\n")
     if lines == 0 or body[:1] == b"," or not body.endswith(b",\n") or body.count(b",\n") != lines:
         return None
     if body.translate(None, b"0123456789,\n"):
@@ -183,8 +209,8 @@ def _shown(text: bytes) -> str:
 def write_sparse_csv(path: str | os.PathLike, array: np.ndarray, mask: bool = False) -> None:
     """Write the voxels above 0 of an array as sparse CSV, as the challenge takes it for submission (``pt_N.csv``).
 
-    Values are written with as many digits as it takes to read the same number of the array's type back. The file is
-    there whole or not at all.
+    Values are written with enough digits to read the same number of the array's type back: 9 of float32, 17 of
+    float64. The file is there whole or not at all.
 
     Args:
         path: the file.
@@ -199,15 +225,19 @@ def write_sparse_csv(path: str | os.PathLike, array: np.ndarray, mask: bool = Fa
     if not np.isfinite(flat).all():
         raise DataError(f"{path}: not written, since {np.count_nonzero(~np.isfinite(flat))} values are not finite.")
     index = np.flatnonzero(flat > 0)
+    # One format for all lines takes half the time of a format for each.
     if mask:
-        lines = [f"{i}," for i in index.tolist()]
+        lines = ("%d,\n" * len(index)) % tuple(index.tolist())
     else:
         data = flat[index]
-        if not np.issubdtype(data.dtype, np.floating):
-            data = data.astype(np.float64)
-        lines = [f"{i},{v}" for i, v in zip(index.tolist(), data.astype(str).tolist(), strict=True)]
+        digits = {np.dtype(np.float16): 5, np.dtype(np.float32): 9}.get(data.dtype, 17)
+        # Whole numbers, as of a CT, have a decimal in the challenge's files.
+        number = "%d.0" if np.array_equal(data, np.floor(data)) else f"%.{digits}g"
+        parts: list[float] = [0] * (2 * len(index))
+        parts[::2], parts[1::2] = index.tolist(), data.tolist()
+        lines = (f"%d,{number}\n" * len(index)) % tuple(parts)
     with atomic_path(path) as temporary:
-        temporary.write_bytes("\n".join([",data", *lines, ""]).encode())
+        temporary.write_bytes((",data\n" + lines).encode())
 
 
 def read_voxel_dimensions(path: str | os.PathLike) -> tuple[float, float, float]:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,15 @@ from monai.config import PathLike
 from monai.data import ImageReader
 from monai.utils import MetaKeys, SpaceKeys, ensure_tuple
 
-from ctan_networks.data.openkbp import CT_OFFSET, GRID, STRUCTURES, affine, read_sparse_csv, read_voxel_dimensions
+from ctan_networks.data.openkbp import (
+    CT_OFFSET,
+    GRID,
+    STRUCTURES,
+    affine,
+    read_sparse_csv,
+    read_sparse_voxels,
+    read_voxel_dimensions,
+)
 from ctan_networks.errors import ConfigError, DataError
 from ctan_networks.reading import is_there
 
@@ -107,14 +116,14 @@ class OpenKBPReader(ImageReader):
         return array, {str(key): value for key, value in meta.items()} | extra
 
     def _read_structures(self, folder: Path) -> tuple[np.ndarray, list[bool]]:
-        bits = np.zeros(GRID, np.int16)
+        bits = np.zeros(math.prod(GRID), np.int16)
         present = []
         for k, name in enumerate(self.structures):
             file = folder / f"{name}.csv"
             present.append(is_there(file))
             if present[-1]:
-                bits |= read_sparse_csv(file, values=False).reshape(GRID).astype(np.int16) << k
-        return bits, present
+                bits[read_sparse_voxels(file, values=False)[0]] |= 1 << k
+        return bits.reshape(GRID), present
 
     def _read_file(self, path: Path) -> np.ndarray:
         if path.stem == "voxel_dimensions":
@@ -123,14 +132,18 @@ class OpenKBPReader(ImageReader):
             )
         if path.stem == MASK or path.stem in self.structures or path.stem in STRUCTURES:
             return read_sparse_csv(path, values=False).reshape(GRID)
-        values = read_sparse_csv(path, values=True)
+        index, values = read_sparse_voxels(path, values=True)
+        offset = 0
         if path.stem == "ct":
             if not values.any():
                 raise DataError(
                     f"{path} holds no voxel: a CT cannot be empty. Restore the file from the published data."
                 )
-            values -= CT_OFFSET
-        return values.astype(np.float32).reshape(GRID)
+            offset = CT_OFFSET
+        array = np.full(math.prod(GRID), -offset, np.float32)
+        # Subtracted in double precision, as the file has it.
+        array[index] = values - offset
+        return array.reshape(GRID)
 
     def _voxel_dimensions(self, path: Path) -> tuple[float, float, float]:
         folder = path if path.is_dir() else path.parent

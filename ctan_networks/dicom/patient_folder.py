@@ -213,7 +213,8 @@ def plan_prescriptions(folder: str | os.PathLike) -> list[float]:
     """Prescribed doses in Gy that the plans in a folder state; what cannot be read is passed over."""
     stated = set()
     for file in _files(Path(folder)):
-        if not file.is_file():
+        # Of patients as NIfTI nothing need be opened.
+        if not file.is_file() or file.name.endswith((".nii", ".nii.gz")):
             continue
         try:
             plan = read_header(file, ["Modality", "DoseReferenceSequence"])

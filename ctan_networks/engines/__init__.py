@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What MONAI's trainer and evaluator need to work on several tasks."""
 
+from ctan_networks.engines.augmented_inference import TestTimeAugmentation
 from ctan_networks.engines.backends import inference_network
 from ctan_networks.engines.distributed import (
     end_processes,
@@ -22,6 +23,7 @@ __all__ = [
     "GradientAggregation",
     "MixedPrecisionInferer",
     "PrepareMultiTaskBatch",
+    "TestTimeAugmentation",
     "end_processes",
     "fast_bfloat16",
     "gradient_step",

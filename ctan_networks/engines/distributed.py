@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 from datetime import timedelta
 
 import torch
@@ -125,6 +126,11 @@ def end_processes() -> None:
     """Leave the process group that :py:func:`start_processes` made; one that was there before stays."""
     global _started_here
     if _started_here and dist.is_initialized():
+        gloo = dist.get_backend() == "gloo"
         dist.destroy_process_group()
+        if gloo:
+            # Its threads outlive the group (PyTorch 2.13: a DistributedDataParallel keeps them) and may still hold a
+            # tensor, which they give back with Python's lock. A process that ends before they have is aborted.
+            time.sleep(0.5)
         idist.sync()  # Ignite remembers the group, and would ask it at the next metric
     _started_here = False

@@ -104,7 +104,8 @@ class GradientAggregation:
         jacobian = torch.stack(
             [torch.cat([_flat(columns[k][r], parameters[k]) for k in shared]) for r in range(len(losses))]
         )
-        update = self.aggregator(jacobian)
+        # Some methods factorise it, which fails for NaN from inside; the sum hands on what is not finite.
+        update = self.aggregator(jacobian) if bool(jacobian.isfinite().all()) else jacobian.sum(0)
         sizes = [parameters[k].numel() for k in shared]
         for k, part in zip(shared, update.split(sizes), strict=True):
             parameters[k].grad = part.reshape(parameters[k].shape)

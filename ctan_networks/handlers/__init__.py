@@ -4,6 +4,7 @@
 from ctan_networks.handlers.checkpoint import TrainingCheckpoint
 from ctan_networks.handlers.classification_report import ClassificationReport
 from ctan_networks.handlers.evaluation_report import EvaluationReport
+from ctan_networks.handlers.finite_steps import FiniteSteps
 from ctan_networks.handlers.gradient_clipping import GradientClipping
 from ctan_networks.handlers.probability_table import ProbabilityTable
 from ctan_networks.handlers.progress import Progress
@@ -16,6 +17,7 @@ from ctan_networks.handlers.weight_average import WeightAverage
 __all__ = [
     "ClassificationReport",
     "EvaluationReport",
+    "FiniteSteps",
     "GradientClipping",
     "ProbabilityTable",
     "Progress",

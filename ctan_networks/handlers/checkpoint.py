@@ -15,15 +15,21 @@ import torch
 from ignite.engine import Engine, Events
 from torch import nn
 
-from ctan_networks.errors import ConfigError
+from ctan_networks.errors import ConfigError, DataError
+from ctan_networks.handlers.checkpoint_files import load_checkpoint, previous_of, save_checkpoint, save_text
+from ctan_networks.handlers.run_lock import lock_run
 from ctan_networks.processes import gather_in_turn, rank
-from ctan_networks.utils import atomic_path
+from ctan_networks.utils import remove_leftovers
 
 __all__ = ["BEST", "LAST", "TrainingCheckpoint"]
 
 logger = logging.getLogger(__name__)
 
 BEST, LAST = "model.pt", "last.pt"
+WRITTEN = (BEST, LAST, previous_of(Path(LAST)).name, "model.json", "history.csv")
+
+# Seconds after which a half-written file is nobody's any more, where no lock tells.
+LEFT_OVER = 3600.0
 
 
 class TrainingCheckpoint:
@@ -31,7 +37,11 @@ class TrainingCheckpoint:
 
     ``model.pt`` is a flat state dict on the CPU, as Model Zoo and MONAI Label want it. ``last.pt`` is written at the
     end of each epoch, after validation, and holds only tensors and plain values (``weights_only=True`` reads it). Both
-    are written beside their place and renamed. An epoch that was cut off is run again from its start.
+    are written beside their place, read back and renamed; weights that are not finite are not written. The last.pt of
+    the epoch before stays as ``last_previous.pt``: a resume takes it where last.pt is damaged. An epoch that was cut
+    off is run again from its start.
+
+    While it trains, no other process can train into the same folder; evaluation may read it.
 
     Of several processes the first writes and every one resumes; a checkpoint of any number of processes resumes in any
     other, as long as ``objects`` holds no DistributedDataParallel.
@@ -50,7 +60,9 @@ class TrainingCheckpoint:
             "last", those validated last, so that the validation cases choose nothing.
 
     Raises:
-        ConfigError: when the folder holds a run of another kind, or ``keep`` is neither of the two.
+        ConfigError: when the folder holds a run of another kind, another process trains there, no checkpoint in it can
+            be read, or ``keep`` is neither of the two.
+        DataError: when a file cannot be written, or the weights are not finite at the end of an epoch.
 
     """
 
@@ -76,9 +88,11 @@ class TrainingCheckpoint:
         self.best = -math.inf
         self.best_epoch = 0
         self.epoch = 0
+        self.lock: Any = None
 
     def attach(self, engine: Engine) -> None:
         engine.add_event_handler(Events.STARTED, self.start)
+        engine.add_event_handler(Events.COMPLETED | Events.TERMINATE, self.unlock)
         engine.add_event_handler(Events.EPOCH_STARTED, self.note_epoch)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.save_last)
         self.evaluator.add_event_handler(Events.COMPLETED, self.save_best)
@@ -88,9 +102,16 @@ class TrainingCheckpoint:
 
     def start(self, engine: Engine) -> None:
         """Check that the folder is this run's, and resume if asked to."""
+        self.reserve()
         described = self.folder / "model.json"
         if described.is_file():
-            earlier = json.loads(described.read_text())
+            try:
+                earlier = dict(json.loads(described.read_text(encoding="utf-8")))
+            except (OSError, ValueError, TypeError) as error:
+                raise ConfigError(
+                    f"{described} cannot be read ({error}), so that nobody knows what the weights beside it are. Remove"
+                    " it, or give another --output_dir."
+                ) from error
             if self.details.get("phantom") and not earlier.get("phantom", True):
                 raise ConfigError(
                     f"{self.folder} holds weights trained on patients; a training on phantoms does not overwrite them."
@@ -99,16 +120,17 @@ class TrainingCheckpoint:
         last = self.folder / LAST
         if not self.resume:
             return
-        found = gather_in_turn([last.is_file()])
-        if any(found) and not all(found):
+        loaded = load_checkpoint(last)
+        found = gather_in_turn([None if loaded is None else loaded[1].name])
+        if len(set(found)) > 1:
             raise ConfigError(
-                f"cannot resume: {found.count(False)} of {len(found)} processes do not see {last}; all machines need"
-                " the same --output_dir."
+                f"cannot resume: the {len(found)} processes do not find the same checkpoint in {self.folder} (they find"
+                f" {', '.join(str(name) for name in found)}); all machines need the same --output_dir."
             )
-        if not found[0]:
+        if loaded is None:
             logger.info("nothing to resume: %s is not there; training starts at epoch 1.", last)
             return
-        state = torch.load(last, map_location="cpu", weights_only=True)
+        state, last = loaded
         for key in ("architecture", "tasks", "weighting"):
             if key in self.details and state["details"].get(key) != self.details[key]:
                 raise ConfigError(
@@ -129,6 +151,28 @@ class TrainingCheckpoint:
             "resumed %s after epoch %d (best %.4f in epoch %d).", last, state["epoch"], self.best, self.best_epoch
         )
 
+    def reserve(self) -> None:
+        """Lock the folder, and remove what a killed run left half written in it."""
+        refusal = ""
+        if rank() == 0:
+            try:
+                self.lock = lock_run(self.folder)
+            except ConfigError as error:
+                refusal = str(error)
+            else:
+                for name in WRITTEN:
+                    remove_leftovers(self.folder, name, age=0.0 if self.lock is not None else LEFT_OVER)
+        # The others would wait for the first one for ever.
+        refusals = [text for text in gather_in_turn([refusal]) if text]
+        if refusals:
+            raise ConfigError(refusals[0])
+
+    def unlock(self, engine: Engine) -> None:
+        if self.lock is not None:
+            # A training in this process that raised may have held it before.
+            self.lock.release(force=True)
+            self.lock = None
+
     def save_best(self, evaluator: Engine) -> None:
         """After a validation: keep the weights if the key metric is the best so far, or if the last are asked for."""
         name = evaluator.state.key_metric_name  # type: ignore[attr-defined]
@@ -136,19 +180,27 @@ class TrainingCheckpoint:
         # `not <=` so that the very first score counts even when it is not a number: a run must leave weights.
         if self.keep == "best" and self.best_epoch and not score > self.best:
             return
+        weights = {key: value.detach().cpu().contiguous() for key, value in self.model.state_dict().items()}
+        if _not_finite(weights):
+            logger.error("epoch %d: weights that are not finite are not kept as %s.", self.epoch, BEST)
+            return
         self.best, self.best_epoch = (score if not math.isnan(score) else -math.inf), self.epoch
         if rank() > 0:
             return
-        weights = {key: value.detach().cpu().contiguous() for key, value in self.model.state_dict().items()}
-        _save(weights, self.folder / BEST)
+        save_checkpoint(weights, self.folder / BEST)
         metrics = {k: v for k, v in evaluator.state.metrics.items() if isinstance(v, int | float) and math.isfinite(v)}
         described = self.details | {"epoch": self.epoch, "metrics": metrics}
-        with atomic_path(self.folder / "model.json") as path:
-            path.write_text(json.dumps(described, indent=4, default=str) + "\n")
+        save_text(json.dumps(described, indent=4, default=str) + "\n", self.folder / "model.json")
         logger.info("%s: %s %.4f in epoch %d, kept as %s.", self.keep, name, score, self.epoch, self.folder / BEST)
 
     def save_last(self, engine: Engine) -> None:
         """At the end of an epoch: keep all that a resume needs."""
+        broken = _not_finite(self.model.state_dict())
+        if broken:
+            raise DataError(
+                f"epoch {engine.state.epoch}: the weights are not finite ({broken}) and are not kept; {LAST} holds"
+                " those of the epoch before. Go on from it with --resume True and a smaller --learning_rate."
+            )
         if rank() > 0:
             return
         scaler = getattr(engine, "scaler", None)
@@ -161,10 +213,11 @@ class TrainingCheckpoint:
             "best_epoch": self.best_epoch,
             "details": self.details,
         }
-        _save(state, self.folder / LAST)
+        save_checkpoint(state, self.folder / LAST, keep_previous=True)
 
 
-def _save(state: Mapping[str, Any], target: Path) -> None:
-    # Through an open file: given a path, torch writes the (temporary) file's name into the archive.
-    with atomic_path(target) as path, open(path, "wb") as file:
-        torch.save(state, file)
+def _not_finite(weights: Mapping[str, torch.Tensor]) -> str:
+    """Name of the first tensor with a value that is not finite; empty when there is none."""
+    return next(
+        (name for name, value in weights.items() if value.is_floating_point() and not bool(value.isfinite().all())), ""
+    )

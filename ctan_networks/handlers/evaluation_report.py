@@ -76,6 +76,7 @@ class EvaluationReport(Report):
         prescription: in Gy, of cases that have none of their own.
         gamma: settings of :py:func:`ctan_networks.metrics.gamma.gamma_pass_rate`, ``{}`` for the usual ones;
             ``{"normalisation": "prescription"}`` takes each case's own. None: not computed.
+        given: structures whose contours the network was given: there is no Dice of them.
 
     Raises:
         ConfigError: when a task or structure is unknown, a goal or setting cannot be read, or pymedphys, which gamma
@@ -100,6 +101,7 @@ class EvaluationReport(Report):
         prescription_key: str = "prescription",
         prescription: float | None = None,
         gamma: Mapping[str, Any] | None = None,
+        given: Sequence[str] = (),
     ) -> None:
         unknown = sorted(set(tasks) - {"segmentation", "dose"})
         if unknown or not tasks:
@@ -107,6 +109,7 @@ class EvaluationReport(Report):
         super().__init__(output_dir, title, details, phantom, history)
         self.tasks = list(tasks)
         self.structures = list(structures)
+        self.given = list(given)
         self.max_figures = max_figures
         self.image_key = image_key
         self.questions: PlanQuestions | None = None
@@ -127,7 +130,7 @@ class EvaluationReport(Report):
         """Score one case and keep what may be drawn of it."""
         case = read_case(item, self.tasks, self.structures, self.image_key)
         self.register(case.name)
-        self.rows += case_rows(case, self.tasks, self.structures)
+        self.rows += case_rows(case, self.tasks, self.structures, self.given)
         if self.questions is not None:
             prescription = read_prescription(item, self.prescription_key, self.prescription)
             self.rows += plan_rows(case, self.structures, self.questions, prescription)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import csv
+import io
 import math
 import os
 from pathlib import Path
@@ -11,9 +12,9 @@ from typing import Any
 
 from ignite.engine import Engine, Events
 
+from ctan_networks.handlers.checkpoint_files import save_text
 from ctan_networks.handlers.tracking import track_training
 from ctan_networks.processes import rank
-from ctan_networks.utils import atomic_path
 
 __all__ = ["TaskLosses"]
 
@@ -66,10 +67,11 @@ class TaskLosses:
         rows = read_history(self.history)
         rows = [row for row in rows if row[0] < self.epoch or (row[0] == self.epoch and row[1] not in values)]
         rows += [(self.epoch, name, value) for name, value in values.items()]
-        with atomic_path(self.history) as path, open(path, "w", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(["epoch", "name", "value"])
-            writer.writerows((epoch, name, "" if math.isnan(value) else repr(value)) for epoch, name, value in rows)
+        table = io.StringIO(newline="")
+        writer = csv.writer(table)
+        writer.writerow(["epoch", "name", "value"])
+        writer.writerows((epoch, name, "" if math.isnan(value) else repr(value)) for epoch, name, value in rows)
+        save_text(table.getvalue(), self.history)
 
 
 def read_history(path: str | os.PathLike) -> list[tuple[int, str, float]]:

@@ -56,7 +56,7 @@ class MultiTaskLoss(nn.Module):
     ``reset`` where an epoch may have been cut off and is run again.
 
     After a call, ``task_losses`` holds the detached, unweighted loss of each task and ``labelled`` whether the batch
-    had a label for it. Losses that are not finite are passed on as they are.
+    had a label for it. Losses that are not finite are passed on as they are, but do not count in the epoch means.
 
     In a training of several processes the batch is that of all of them: a task is labelled where any process has a
     label for it, ``task_losses`` are means over the processes, and with the losses of this package they and the epoch
@@ -141,7 +141,8 @@ class MultiTaskLoss(nn.Module):
         self.labelled, self.task_losses = labelled, values
         if self.training and torch.is_grad_enabled():
             for k, task in enumerate(self.tasks):
-                if labelled[task]:
+                # A step with such a loss is left out, or the training stops.
+                if labelled[task] and bool(values[task].isfinite()):
                     self.loss_sums[k] += self.task_losses[task].to(self.loss_sums.device)
                     self.batches[k] += 1
         return losses

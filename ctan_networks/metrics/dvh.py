@@ -94,9 +94,10 @@ def doses_in_structures(
     doses = as_plain_array(dose).reshape(len(dose), voxels)
     found = []
     for channel in as_plain_array(structures).reshape(len(structures), voxels):
-        # A NaN anywhere makes the maximum NaN, which is cheaper than a search.
-        known = not np.isnan(channel.max(initial=0))
-        found.append(doses[:, np.flatnonzero(channel > 0.5) if known else np.empty(0, dtype=np.intp)])
+        # One pass over the volume: NaN is not at most 0.5 either, so a look at the few voxels found tells it.
+        inside = np.flatnonzero(~(channel <= 0.5)) if not np.isnan(channel[:1]).any() else None
+        known = inside is not None and not np.isnan(channel[inside]).any()
+        found.append(doses[:, inside if known else np.empty(0, dtype=np.intp)])
     return found
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -56,19 +57,23 @@ class StructureDice(GatheredMetric):
         reduction: what :py:meth:`aggregate` gives. "mean": mean over the structures of a patient, then over patients,
             as ``monai.metrics.DiceMetric``; "mean_batch": mean over patients of each structure, ``[S]``; "none": all,
             ``[patients, S]``. NaN is left out of means; a mean of nothing is NaN (where MONAI gives 0).
+        left_out: channels that do not count, such as those of contours that the network was given: their Dice is NaN.
 
     Raises:
         ConfigError: when there is no such reduction.
     """
 
-    def __init__(self, reduction: str = "mean") -> None:
+    def __init__(self, reduction: str = "mean", left_out: Sequence[int] = ()) -> None:
         super().__init__()
         self.reduction = _check_reduction(reduction)
+        self.left_out = list(left_out)
 
     def _compute_tensor(self, y_pred: torch.Tensor, y: torch.Tensor | None = None, **kwargs: Any) -> torch.Tensor:
         if y is None:
             raise DataError("StructureDice needs a reference: metric(y_pred, y).")
-        return compute_structure_dice(y_pred, y)
+        dice = compute_structure_dice(y_pred, y)
+        dice[:, self.left_out] = torch.nan
+        return dice
 
     def aggregate(self, reduction: str | None = None) -> torch.Tensor:
         """Reduce what was accumulated.

@@ -76,8 +76,11 @@ def score_table(rows: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def dice_by_structure(rows: pd.DataFrame) -> list[dict[str, Any]]:
-    """Dice of each structure over the patients in whom it is known: n, mean, sd, median and minimum."""
+    """Dice of each structure over the patients in whom it is known: n, mean, sd, median and minimum; mean volumes."""
     dice = rows[rows["metric"] == "dice"]
+    volumes = rows[rows["metric"] == "volume_cc"].groupby("structure", sort=False)[["reference", "predicted"]]
+    # Predicted volumes of those patients alone of whom the reference is known.
+    means = volumes.apply(lambda both: both.dropna().mean())
     return [
         {
             "structure": str(structure),
@@ -86,6 +89,8 @@ def dice_by_structure(rows: pd.DataFrame) -> list[dict[str, Any]]:
             "sd": float(values.std()),
             "median": float(values.median()),
             "min": float(values.min()),
+            "reference_cc": float(means.loc[structure, "reference"]) if structure in means.index else math.nan,
+            "predicted_cc": float(means.loc[structure, "predicted"]) if structure in means.index else math.nan,
         }
         for structure, values in dice.groupby("structure", sort=False)["value"]
     ]

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -27,11 +27,13 @@ class Row(NamedTuple):
         case: name of the patient.
         task: ``segmentation`` or ``dose``; ``plan``, ``goal`` and ``gamma`` where they were asked for.
         structure: empty for a number of the whole case.
-        metric: ``dice``, ``dose_score`` or the name of a DVH metric; of a plan a metric whose name tells its unit
-            (:py:func:`ctan_networks.reports.plan.metric_unit`); a goal as it is worded; the criteria of gamma.
-        value: Dice; dose score in Gy; \\|reference - predicted\\| of a DVH metric in Gy, or of a metric of a plan; 1
-            where both doses meet a goal or both miss it, else 0; gamma pass rate in %, or number of points.
-        reference: the metric of the reference dose; 1 where it meets the goal, else 0; else NaN.
+        metric: ``dice``, ``volume_cc``, ``dose_score`` or the name of a DVH metric; of a plan a metric whose name tells
+            its unit (:py:func:`ctan_networks.reports.plan.metric_unit`); a goal as it is worded; the criteria of gamma.
+        value: Dice; dose score in Gy; \\|reference - predicted\\| of a DVH metric in Gy, of a volume in cm^3, or of a
+            metric of a plan; 1 where both doses meet a goal or both miss it, else 0; gamma pass rate in %, or number of
+            points.
+        reference: the metric of the reference dose, or the reference's volume; 1 where it meets the goal, else 0; else
+            NaN.
         predicted: the same of the predicted dose.
     """
 
@@ -44,22 +46,35 @@ class Row(NamedTuple):
     predicted: float = float("nan")
 
 
-def case_rows(case: Case, tasks: Sequence[str], structures: Sequence[str]) -> list[Row]:
+def case_rows(case: Case, tasks: Sequence[str], structures: Sequence[str], given: Collection[str] = ()) -> list[Row]:
     """Score one case.
 
     Args:
         case: as :py:func:`ctan_networks.reports.cases.read_case` gives it.
         tasks: active tasks; one without a reference gives no rows.
         structures: names of the channels of the segmentations.
+        given: those whose contours the network was given: there is no Dice of them.
 
     Returns:
-        ``dice`` of each structure; ``dose_score``, and where reference structures are there each DVH metric.
+        ``dice`` and ``volume_cc`` of each structure; ``dose_score``, and where reference structures are there each DVH
+        metric.
     """
     volumes = case.volumes
     rows = []
     if "segmentation" in tasks and "reference_segmentation" in volumes:
         dice = compute_structure_dice(volumes["predicted_segmentation"][None], volumes["reference_segmentation"][None])
-        rows += [Row(case.name, "segmentation", s, "dice", float(d)) for s, d in zip(structures, dice[0], strict=True)]
+        rows += [
+            Row(case.name, "segmentation", s, "dice", float(d))
+            for s, d in zip(structures, dice[0], strict=True)
+            if s not in given
+        ]
+        voxel = float(abs(np.linalg.det(case.affine[:3, :3]))) / 1000
+        counted = [_volumes(volumes[key], voxel) for key in ("reference_segmentation", "predicted_segmentation")]
+        rows += [
+            Row(case.name, "segmentation", s, "volume_cc", abs(r - p), r, p)
+            for s, r, p in zip(structures, *counted, strict=True)
+            if s not in given
+        ]
     if "dose" in tasks and "reference_dose" in volumes:
         doses = volumes["reference_dose"], volumes["predicted_dose"]
         score = compute_dose_score(doses[1][None], doses[0][None], volumes["mask"][None])
@@ -74,6 +89,13 @@ def case_rows(case: Case, tasks: Sequence[str], structures: Sequence[str]) -> li
                 for (structure, metric), r, p in zip(dvh_columns(structures), reference, predicted, strict=True)
             ]
     return rows
+
+
+def _volumes(masks: torch.Tensor, voxel: float) -> list[float]:
+    """In cm^3; NaN where unknown."""
+    flat = masks.flatten(1)
+    counts = (flat > 0.5).sum(1).double() * voxel
+    return torch.where(flat.isnan().any(1), torch.nan, counts).tolist()
 
 
 def to_frame(rows: Iterable[Row]) -> pd.DataFrame:

@@ -4,7 +4,10 @@
 from ctan_networks.transforms.answers import SaveProbabilityJSONd
 from ctan_networks.transforms.body import BodyMaskd, body_mask
 from ctan_networks.transforms.cache_boundary import CacheBoundary
+from ctan_networks.transforms.check_site import CheckSited
 from ctan_networks.transforms.export_dicom import ExportDICOMd
+from ctan_networks.transforms.given_contours import GivenContoursd, KeepGivenContoursd
+from ctan_networks.transforms.invert_masks import InvertMasksd
 from ctan_networks.transforms.labels import CompleteLabelsd
 from ctan_networks.transforms.lungs import LungMaskd, lung_mask
 from ctan_networks.transforms.masks import BinaryMaskd
@@ -24,10 +27,14 @@ __all__ = [
     "BodyMaskd",
     "CacheBoundary",
     "CheckLabelsd",
+    "CheckSited",
     "CompleteLabelsd",
     "DoseInGrayd",
     "DoseSummaryd",
     "ExportDICOMd",
+    "GivenContoursd",
+    "InvertMasksd",
+    "KeepGivenContoursd",
     "KeepKeysSpacingd",
     "LabelMapd",
     "LungMaskd",

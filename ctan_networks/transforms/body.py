@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -41,23 +41,40 @@ def body_mask(
 
     """
     candidate = ct > threshold
-    element = _ellipse(opening_mm / 2, spacing)
-    opened = ndimage.binary_opening(candidate, element)
+    body = np.zeros_like(candidate)
+    if not candidate.any():
+        return body
+    reach = [size // 2 for size in _ellipse(CLOSING_MM, spacing).shape[:2]] + [0]
+    box = _box(candidate, [1, 1, 0])
+    found = _largest_parts(candidate[box], spacing, opening_mm)
+    # A ring of air around the body, as far as the image has one, leaves what is filled as it would be in all of it.
+    inner = _box(found, [r + 1 if r else 0 for r in reach])
+    padded = np.pad(found[inner], [(r, r) for r in reach])
+    closed = ndimage.binary_closing(padded, _ellipse(CLOSING_MM, spacing))
+    closed = closed[tuple(slice(r, r + n) for r, n in zip(reach, found[inner].shape, strict=True))]
+    for i in range(closed.shape[2]):
+        closed[:, :, i] = ndimage.binary_fill_holes(closed[:, :, i])
+    body[box][inner] = closed
+    return body
+
+
+def _largest_parts(candidate: np.ndarray, spacing: tuple[float, float, float], opening_mm: float) -> np.ndarray:
+    opened = ndimage.binary_opening(candidate, _ellipse(opening_mm / 2, spacing))
     # A body that the opening erases altogether (a very small field of view) is better than none.
-    labels, count = ndimage.label(opened if opened.any() else candidate)
-    if count == 0:
-        return candidate
+    labels, _ = ndimage.label(opened if opened.any() else candidate)
     volumes = np.bincount(labels.ravel())
     volumes[0] = 0
     body = (volumes >= 0.1 * volumes.max())[labels]
-    body = candidate & ndimage.binary_dilation(body, _ellipse(opening_mm, spacing))
-    reach = [size // 2 for size in _ellipse(CLOSING_MM, spacing).shape[:2]] + [0]
-    padded = np.pad(body, [(r, r) for r in reach])
-    closed = ndimage.binary_closing(padded, _ellipse(CLOSING_MM, spacing))
-    body = closed[tuple(slice(r, r + n) for r, n in zip(reach, body.shape, strict=True))]
-    for i in range(body.shape[2]):
-        body[:, :, i] = ndimage.binary_fill_holes(body[:, :, i])
-    return body
+    return candidate & ndimage.binary_dilation(body, _ellipse(opening_mm, spacing))
+
+
+def _box(mask: np.ndarray, margin: Sequence[int]) -> tuple[slice, ...]:
+    """The box around a mask that is not empty, with a margin as far as there is room."""
+    sides = []
+    for axis, extra in enumerate(margin):
+        hits = np.flatnonzero(mask.any(axis=tuple(k for k in range(mask.ndim) if k != axis)))
+        sides.append(slice(max(0, hits[0] - extra), hits[-1] + 1 + extra))
+    return tuple(sides)
 
 
 def _ellipse(radius_mm: float, spacing: tuple[float, float, float]) -> np.ndarray:

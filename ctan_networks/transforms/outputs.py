@@ -25,7 +25,8 @@ class SplitOutputsd(Transform):
     """Give each task's output, and its label where there is one, a key of its own.
 
     ``pred`` (a dictionary, or one case of the stacked tensor) becomes ``predicted_<task>``, each entry of ``label`` (a
-    dictionary) becomes ``reference_<entry>``. Without ``pred`` (predictions from disk) the labels alone are spread.
+    dictionary) becomes ``reference_<entry>``; ``<task>_uncertainty`` goes the way of its task. Without ``pred``
+    (predictions from disk) the labels alone are spread.
     Dense outputs carry the geometry and the applied operations of the image, so that
     ``Invertd(orig_keys="image")`` brings them back to its grid: MONAI's ``decollate_batch`` loses the metadata of
     tensors in a dictionary.
@@ -57,14 +58,15 @@ class SplitOutputsd(Transform):
         if not isinstance(pred, Mapping):
             pred = split_stacked(pred, self.tasks, channel_dim=0)
         for task, spec in self.tasks.items():
-            if task not in pred:
-                continue
-            value = convert_to_tensor(pred[task].detach(), track_meta=False)
-            if spec["kind"] != "classification" and isinstance(image, MetaTensor):
-                value = MetaTensor(
-                    value.float(), meta=dict(image.meta), applied_operations=list(image.applied_operations)
-                )
-            d[f"predicted_{task}"] = value
+            for name in (task, f"{task}_uncertainty"):
+                if name not in pred:
+                    continue
+                value = convert_to_tensor(pred[name].detach(), track_meta=False)
+                if spec["kind"] != "classification" and isinstance(image, MetaTensor):
+                    value = MetaTensor(
+                        value.float(), meta=dict(image.meta), applied_operations=list(image.applied_operations)
+                    )
+                d[f"predicted_{name}"] = value
         labels = d.get(self.label_key)
         if isinstance(labels, Mapping):
             d.update({f"reference_{entry}": value for entry, value in labels.items()})

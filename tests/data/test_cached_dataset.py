@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import os
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from monai.transforms import (
     ScaleIntensityRanged,
 )
 
+from ctan_networks.data import cached_dataset
 from ctan_networks.data.cached_dataset import CachedDataset
 from ctan_networks.data.epoch_sampler import EpochSampler
 from ctan_networks.data.fingerprint import fingerprint
@@ -25,6 +27,7 @@ from ctan_networks.data.meta import pack_meta, unpack_meta
 from ctan_networks.data.readable_cases import ReadableCases
 from ctan_networks.errors import ConfigError, DataError
 from ctan_networks.transforms import CacheBoundary
+from ctan_networks.utils import archive_damage
 
 
 @pytest.fixture
@@ -91,14 +94,66 @@ def test_cache_knows_a_changed_file_and_a_changed_preprocessing(items, tmp_path)
     assert len(list(cache.glob("*.pt"))) == 3, "what follows the boundary does not count"
 
 
-@pytest.mark.parametrize("damage", [b"", b"not a cache entry", None])
-def test_a_broken_entry_is_made_anew(items, tmp_path, damage):
+@pytest.mark.parametrize("damage", ["empty", "text", "cut", "one bit"])
+def test_a_broken_entry_is_made_anew(items, tmp_path, damage, caplog):
     cache = tmp_path / "cache"
     wanted = dataset(items, cache)[1]["image"]
     entry = next(cache.glob("*.pt"))
-    entry.write_bytes(entry.read_bytes()[:200] if damage is None else damage)
+    content = bytearray(entry.read_bytes())
+    # The voxels, which torch reads without looking at the archive's checksums.
+    content[content.index(b"data/0") + 100] ^= 1
+    broken = {"empty": b"", "text": b"not a cache entry", "cut": content[:200], "one bit": content}[damage]
+    entry.write_bytes(broken)
     assert torch.equal(dataset(items, cache)[1]["image"], wanted)
-    torch.load(entry, weights_only=True)
+    assert "made anew" in caplog.text and not archive_damage(entry)
+
+
+def test_a_full_disk_costs_time_alone(items, tmp_path, monkeypatch, caplog):
+    wanted = dataset(items, None)[0]["image"]
+
+    def full(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(cached_dataset.torch, "save", full)
+    data = dataset(items, tmp_path / "cache")
+    assert torch.equal(data[0]["image"], wanted) and torch.equal(data[0]["image"], wanted)
+    assert data[1]["case"] == "c1"
+    assert not list((tmp_path / "cache").iterdir())
+    assert caplog.text.count("No space left on device") == 1 and "--cache_dir" in caplog.text
+
+
+def test_a_cache_that_cannot_be_made_costs_time_alone(items, tmp_path, caplog):
+    (tmp_path / "file").write_text("not a folder")
+    data = dataset(items, tmp_path / "file" / "cache")
+    assert torch.equal(data[0]["image"], dataset(items, None)[0]["image"]) and data[1]["case"] == "c1"
+    assert caplog.text.count("cannot be written to") == 1 and str(tmp_path / "file" / "cache") in caplog.text
+
+
+def test_what_a_killed_process_left_is_removed_but_not_what_another_writes(items, tmp_path):
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    names = {name: cache / f".{'0' * 40}.writing-{name}.pt" for name in ("oldstuff", "newstuff")}
+    for file in names.values():
+        file.write_bytes(b"half")
+    os.utime(names["oldstuff"], (1, 1))
+    (cache / ".hidden").write_text("of the user")
+    os.utime(cache / ".hidden", (1, 1))
+    dataset(items, cache)
+    assert sorted(p.name for p in cache.iterdir()) == sorted([".hidden", names["newstuff"].name])
+
+
+def test_two_processes_may_fill_one_cache(items, tmp_path):
+    cache = tmp_path / "cache"
+    with ThreadPoolExecutor(4) as pool:
+        images = list(pool.map(lambda _: dataset(items, cache)[0, 0]["image"], range(8)))
+    assert all(torch.equal(image, images[0]) for image in images)
+    assert len(list(cache.iterdir())) == 1 and not archive_damage(next(cache.iterdir()))
+
+
+def test_each_case_names_itself(items):
+    nameless = [{"image": item["image"]} for item in items]
+    assert dataset(items, None)[2]["case"] == "c2"
+    assert dataset(nameless, None)[2]["case"] == nameless[2]["image"]
 
 
 def test_nothing_is_unpickled_from_a_cache(items, tmp_path):

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import subprocess
@@ -17,14 +18,21 @@ import torch
 import torch.distributed as dist
 from ignite.engine import Engine, Events
 from monai.data import DataLoader, Dataset
-from monai.engines import SupervisedEvaluator
+from monai.engines import SupervisedEvaluator, SupervisedTrainer
 from monai.handlers import IgniteMetricHandler, from_engine
 from torch import nn
 
 from ctan_networks import engines
 from ctan_networks.data.epoch_sampler import EpochSampler, ShareSampler
-from ctan_networks.errors import ConfigError
-from ctan_networks.handlers import ClassificationReport, ProbabilityTable, StepSeed, TrainingCheckpoint, WeightAverage
+from ctan_networks.errors import ConfigError, DataError
+from ctan_networks.handlers import (
+    ClassificationReport,
+    FiniteSteps,
+    ProbabilityTable,
+    StepSeed,
+    TrainingCheckpoint,
+    WeightAverage,
+)
 from ctan_networks.metrics import ClassificationScore, StructureDice
 from ctan_networks.nets import make_network
 from ctan_networks.processes import gather_in_turn, in_turn
@@ -129,6 +137,32 @@ def train(folder: str) -> dict:
     }
 
 
+def ruined(action: str) -> dict:
+    """The second process has a case with an infinite value."""
+    torch.manual_seed(0)
+    items = [{"image": torch.ones(2), "label": torch.zeros(1), "case": f"{dist.get_rank()}-{k}"} for k in range(4)]
+    if dist.get_rank() == 1:
+        items[2]["image"] = torch.full((2,), torch.inf)
+    network = nn.Linear(2, 1)
+    called = engines.wrap(network, engines.local_device())
+    trainer = SupervisedTrainer(
+        device=torch.device("cpu"),
+        max_epochs=1,
+        train_data_loader=DataLoader(Dataset(items), batch_size=1),
+        network=called,
+        optimizer=torch.optim.AdamW(network.parameters(), lr=0.1),
+        loss_function=nn.L1Loss(),
+        decollate=False,
+        train_handlers=[FiniteSteps(called, None, action)],
+    )
+    told = ""
+    try:
+        trainer.run()
+    except DataError as error:
+        told = str(error)
+    return {"told": told, "steps": trainer.state.iteration, "weights": network.weight.flatten().tolist()}
+
+
 def work(folder: str) -> None:
     torch.set_num_threads(1)
     engines.start_processes()
@@ -150,6 +184,7 @@ def work(folder: str) -> None:
         "gathered": gather_in_turn(["a", "c", "e"] if process == 0 else ["b", "d"]),
         "scores": [evaluate(count, True, batch) for count, batch in ((7, 1), (7, 2), (1, 1))],
         "trained": train(folder),
+        "ruined": {action: ruined(action) for action in ("stop", "skip")},
     }
     predict(5, folder)
     report(9, folder)
@@ -183,7 +218,12 @@ def two(folder) -> list[dict]:
 def test_the_first_process_goes_ahead_and_alone_writes(two, folder):
     assert [process["waited"] for process in two] == ["first", "first"]
     assert [process["not_rank0"] for process in two] == [False, True]
-    assert sorted(p.name for p in (folder / "0").iterdir()) == ["last.pt", "model.json", "model.pt"]
+    assert sorted(p.name for p in (folder / "0").glob("[!.]*")) == [
+        "last.pt",
+        "last_previous.pt",
+        "model.json",
+        "model.pt",
+    ]
     assert not (folder / "1").exists()
     assert all(process["ended"] for process in two)
 
@@ -246,6 +286,15 @@ def test_processes_end_with_one_network_and_one_average_but_draw_on_their_own(tw
     assert torch.cat([p.flatten() for p in network.parameters()]).tolist() == first["network"]
     average = torch.load(folder / "0" / "model.pt", weights_only=True)
     assert torch.cat([v.flatten().float() for v in average.values()]).tolist() == first["average"]
+
+
+def test_all_processes_stop_or_leave_the_step_out_and_name_the_case(two):
+    stopped, skipped = ([process["ruined"][action] for process in two] for action in ("stop", "skip"))
+    assert stopped[0] == stopped[1] and stopped[0]["steps"] == 3
+    assert "step 3: the loss is not finite for case 1-2." in stopped[0]["told"]
+    assert skipped[0] == skipped[1] and skipped[0]["steps"] == 4 and not skipped[0]["told"]
+    assert all(math.isfinite(weight) for weight in skipped[0]["weights"])
+    assert skipped[0]["weights"] != stopped[0]["weights"], "the step after it counts"
 
 
 def test_gradient_methods_are_refused_in_several_processes(two):

@@ -3,13 +3,15 @@ from __future__ import annotations
 
 import json
 import math
+import os
 
 import pytest
 import torch
 from ignite.engine import Engine, Events
 from torch import nn
 
-from ctan_networks.errors import ConfigError
+from ctan_networks.errors import ConfigError, DataError
+from ctan_networks.handlers import checkpoint
 from ctan_networks.handlers.checkpoint import TrainingCheckpoint
 from ctan_networks.handlers.gradient_clipping import GradientClipping
 from ctan_networks.handlers.step_seed import StepSeed
@@ -113,17 +115,19 @@ def test_task_losses_are_epoch_means_and_go_to_the_history(tmp_path):
     assert [e for e, n, _ in rows if n == "loss_a"] == [1, 2, 3, 4]
 
 
-def training(folder, epochs: int, details: dict, resume: bool = False, scores=(0.3, 0.5, 0.4, math.nan)):
+def training(folder, epochs: int, details: dict, resume: bool = False, scores=(0.3, 0.5, 0.4, math.nan), ruin_in=0):
     """A tiny training: a random walk of one weight whose draws depend on the step, validated every epoch."""
     network = nn.Linear(2, 2)
-    with torch.no_grad():
-        network.weight.zero_()
+    nn.init.zeros_(network.weight)
+    nn.init.zeros_(network.bias)
     optimizer = torch.optim.AdamW(network.parameters(), lr=0.1)
 
     def step(engine, batch):
         optimizer.zero_grad()
         network(torch.rand(3, 2)).sum().backward()
         optimizer.step()
+        if engine.state.epoch == ruin_in:
+            nn.init.constant_(network.bias, math.nan)
 
     trainer, evaluator = Engine(step), Engine(lambda e, b: None)
     evaluator.state.key_metric_name = "score"
@@ -155,7 +159,12 @@ def test_best_and_last_are_kept(tmp_path):
     assert set(best) == {"weight", "bias"} and not torch.equal(best["weight"], network.weight)
     described = json.loads((tmp_path / "model.json").read_text())
     assert described["phantom"] is True and described["epoch"] == 2 and described["metrics"] == {"score": 0.5}
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["last.pt", "model.json", "model.pt"]
+    assert sorted(p.name for p in tmp_path.glob("[!.]*")) == [
+        "last.pt",
+        "last_previous.pt",
+        "model.json",
+        "model.pt",
+    ]
 
 
 def test_resumed_run_ends_with_the_same_weights(tmp_path):
@@ -185,6 +194,46 @@ def test_phantoms_never_overwrite_weights_trained_on_patients(tmp_path):
     with pytest.raises(ConfigError, match="trained on patients"):
         training(tmp_path, 1, DETAILS)
     assert (tmp_path / "model.pt").read_bytes() == before
+
+
+def test_weights_that_are_not_finite_are_kept_nowhere(tmp_path, caplog):
+    """Neither as the best, though their score would be, nor as the last."""
+    training(tmp_path, 2, DETAILS)
+    before = {name: (tmp_path / name).read_bytes() for name in ("model.pt", "last.pt", "last_previous.pt")}
+    with pytest.raises(DataError, match=r"epoch 3: the weights are not finite \(bias\).*--resume True"):
+        training(tmp_path, 4, DETAILS, resume=True, scores=(0.3, 0.5, 0.9, 1.0), ruin_in=3)
+    assert all((tmp_path / name).read_bytes() == content for name, content in before.items())
+    assert "epoch 3: weights that are not finite are not kept as model.pt" in caplog.text
+    # What raised holds no lock on a second try in the same process, and releases it for others.
+    training(tmp_path, 4, DETAILS, resume=True)
+    assert checkpoint.lock_run(tmp_path).lock_counter == 1
+
+
+def test_a_score_that_is_no_number_gives_way_to_any_other(tmp_path):
+    training(tmp_path, 3, DETAILS, scores=(math.nan, -5.0, math.nan))
+    last = torch.load(tmp_path / "last.pt", weights_only=True)
+    assert (last["best"], last["best_epoch"]) == (-5.0, 2)
+    assert json.loads((tmp_path / "model.json").read_text())["epoch"] == 2
+
+
+@pytest.mark.parametrize("locked", [True, False])
+def test_what_a_killed_training_left_is_removed(tmp_path, monkeypatch, locked):
+    """Where no lock tells that nobody else is at work, only what is old."""
+    left = [tmp_path / f".{name}.writing-abcdefgh.pt" for name in ("last.pt", "last_previous.pt", "model.pt")]
+    for file in (*left, tmp_path / ".last.pt.writing-oldstuff.pt", tmp_path / ".mine.writing-abcdefgh.pt"):
+        file.write_bytes(b"half")
+    os.utime(tmp_path / ".last.pt.writing-oldstuff.pt", (1, 1))
+    if not locked:
+        monkeypatch.setattr(checkpoint, "lock_run", lambda folder: None)
+    training(tmp_path, 1, DETAILS)
+    stay = {p.name for p in tmp_path.iterdir() if ".writing-" in p.name}
+    assert stay == {".mine.writing-abcdefgh.pt"} | (set() if locked else {p.name for p in left})
+
+
+def test_a_description_that_cannot_be_read_is_named(tmp_path):
+    (tmp_path / "model.json").write_text('{"phantom": ')
+    with pytest.raises(ConfigError, match=r"model\.json cannot be read .*Remove it"):
+        training(tmp_path, 1, DETAILS)
 
 
 def test_weights_are_kept_even_when_no_score_is_a_number(tmp_path):

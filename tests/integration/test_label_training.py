@@ -44,6 +44,9 @@ def make_items(folder: Path, name: str) -> list[dict[str, str]]:
             volume[6:42, 6:34] = 40
             if name == "stoic_ctan":
                 volume[10:20, 10:30, 2:34] = volume[28:38, 10:30, 2:34] = -850
+            # Tissue of one value has no variance, and instance norm's gradients grow without bound.
+            volume += rng.normal(0, 20, volume.shape).astype(np.int16)
+            if name == "stoic_ctan":
                 beside = {"covid": k % 2, "severity": "severe" if k % 2 else "non-severe"}
             nib.save(nib.Nifti1Image(volume, affine), image)
             labels = np.zeros(volume.shape, np.uint8)

@@ -21,6 +21,7 @@ import nibabel as nib
 import numpy as np
 import pytest
 import torch
+from markers import MARKS, find_marks, mark_dicom
 
 from ctan_networks.data import CaseReader
 from ctan_networks.label_server import make_app
@@ -43,6 +44,7 @@ class Server:
         self.bundles = folder / "bundles"
         self.studies = folder / "studies"
         self.dicom = dicom
+        self.log = folder / "server.log"
 
     def ask(self, path: str, body: bytes | None = None, kind: str = "", method: str | None = None, **query: str) -> Any:
         url = f"{self.url}{path}?{urllib.parse.urlencode(query)}"
@@ -114,14 +116,20 @@ def make_studies(folder: Path) -> Path:
             turn[0, 1] = turn[1, 2] = turn[3, 3] = 1
             turn[2, 0], turn[2, 3] = -1, volume.shape[0] - 1
             meta["affine"] = meta["affine"] @ turn
-        nib.save(nib.Nifti1Image(volume.astype(np.int16), meta["affine"]), studies / f"kbp{k}.nii.gz")
+        image = nib.Nifti1Image(volume.astype(np.int16), meta["affine"])
+        image.header["descrip"] = MARKS[0]
+        nib.save(image, studies / f"kbp{k}.nii.gz")
     for k, photo in enumerate(sorted(Path(ham10000_cohort(sources, lesions=21)).rglob("*.jpg"))[:3]):
         shutil.copy(photo, studies / f"lesion{k}.jpg")
         (studies / f"lesion{k}.json").write_text(json.dumps({"diagnosis": "nv" if k else "mel"}))
     for k, chest in enumerate(sorted(Path(stoic_cohort(sources, patients=4)).rglob("*.mha"))[:3]):
         shutil.copy(chest, studies / f"chest{k}.mha")
         (studies / f"chest{k}.json").write_text(json.dumps({"covid": "positive", "severity": 0}))
-    return Path(prostate_cohort(sources, patients=1)) / "P001"
+    patient = Path(prostate_cohort(sources, patients=1)) / "P001"
+    for file in patient.rglob("*"):
+        if file.is_file() and file.read_bytes()[128:132] == b"DICM":
+            mark_dicom(file)
+    return patient
 
 
 def test_all_bundles_are_served_and_can_be_trained(server):
@@ -158,6 +166,17 @@ def test_answers_alternate_between_bundles(server, tmp_path, round):
     volume, meta = reader.get_data(reader.read(str(server.dicom)))
     answer = nib.load(tmp_path / name)
     assert answer.shape == volume.shape and np.allclose(answer.affine, meta["affine"], atol=1e-3)
+
+
+def test_who_the_patient_is_stands_in_no_answer_and_no_log(server):
+    """Marks are in the studies, as names, ids and texts of DICOM and in NIfTI's header: see ``tests/markers.py``."""
+    assert set(find_marks(server.dicom)) == set(MARKS) and find_marks(server.studies / "kbp0.nii.gz")
+    for model, image in (("openkbp_ctan", "kbp0"), ("prostate_ctan", str(server.dicom))):
+        result, label, name = server.infer(model, image)
+        (server.log.parent / name).write_bytes(label)
+        assert find_marks(json.dumps(result).encode(), server.log.parent / name, server.log) == {}, model
+        folder = Path(result["dose"]["file"]).parent
+        assert list(folder.rglob("*_dose.nii.gz")) and find_marks(folder) == {}, model
 
 
 def test_what_3d_slicer_sends(server):

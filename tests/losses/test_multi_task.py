@@ -8,6 +8,7 @@ import math
 import os
 import subprocess
 import sys
+import time
 from datetime import timedelta
 from pathlib import Path
 
@@ -300,6 +301,7 @@ def work_on_rank(rank, folder):
     gc.collect()  # a DistributedDataParallel that outlives its gloo group may abort the process at its end
     dist.barrier()
     dist.destroy_process_group()
+    time.sleep(0.5)  # gloo's threads may still hold tensors: a process that ends before them is aborted
     Path(folder, f"{rank}.json").write_text(json.dumps(results))
 
 

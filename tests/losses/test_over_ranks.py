@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from datetime import timedelta
 from pathlib import Path
 
@@ -105,6 +106,7 @@ def work(rank: int, folder: str) -> None:
     results["counts"] = counts.tolist()
     dist.barrier()
     dist.destroy_process_group()
+    time.sleep(0.5)  # gloo's threads may still hold tensors: a process that ends before them is aborted
     Path(folder, f"{rank}.json").write_text(json.dumps(results))
 
 
