@@ -11,16 +11,18 @@ from monai.bundle import ConfigParser
 from torch import nn
 from training_step import TASKS
 
+from ctan_networks.workflow import keep_memory
+
 
 def make(name: str, architecture: str, task: str | None, channels: list[int] | None) -> nn.Module:
-    """The network of a bundle's inference.json."""
+    """The network as a bundle's inference.json lays it out in memory."""
     config = ConfigParser()
     config.read_config(BUNDLES / name / "configs" / "inference.json")
     config.update({"bundle_root": str(BUNDLES / name), "architecture": architecture, "task": task})
     if channels:
         config["network_def#channels"] = channels
     config.parse()
-    return config.get_parsed_content("network_def").eval()
+    return config.get_parsed_content("network").eval()
 
 
 @torch.no_grad()
@@ -29,6 +31,7 @@ def main() -> None:
     arguments = parser(__doc__)
     arguments.add_argument("--rounds", type=int, default=10)
     given = arguments.parse_args()
+    keep_memory(2**30)
     sizes: dict[str, tuple[int, ...]] = {"openkbp_ctan": (1, 1, 128, 128, 128), "ham10000_ctan": (1, 3, 256, 256)}
     for name, size in sizes.items():
         if given.quick:

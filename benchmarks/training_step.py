@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """A training step of CTAN against the two STL steps that it replaces, and HPS and MTAN: time and peak memory.
 
-Networks, losses, optimisers and one batch are those of the bundle's train.json. Times are interleaved in one process;
+Networks, losses, optimisers, one batch and what is done with freed memory are those of the bundle's train.json. Times are interleaved in one process;
 each peak is of a process of its own, above what it had before its first step.
 """
 
@@ -15,6 +15,8 @@ import torch
 from common import BUNDLES, in_a_process, interleaved, parser, peak_memory, ratio, reset_peak, show, spread, summed
 from monai.bundle import ConfigParser
 
+from ctan_networks.workflow import keep_memory
+
 TASKS = {
     "openkbp_ctan": ("segmentation", "dose"),
     "prostate_ctan": ("segmentation", "dose"),
@@ -25,6 +27,7 @@ TASKS = {
 
 def make_step(name: str, architecture: str, task: str | None, overrides: dict[str, Any]) -> Callable[[], None]:
     """A function that does one training step on one batch."""
+    keep_memory()
     parser = ConfigParser()
     parser.read_config(BUNDLES / name / "configs" / "train.json")
     folder = tempfile.mkdtemp()

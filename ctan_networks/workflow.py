@@ -176,16 +176,20 @@ def pick_weights(*candidates: str | os.PathLike) -> str:
     )
 
 
-def keep_memory() -> None:
+def keep_memory(limit: int | None = None) -> None:
     """Keep the memory of freed tensors for the next ones, instead of giving it back to the system (glibc only).
 
     By default glibc returns blocks of 32 MiB and more at once; each training step on the CPU then has the system clear
     the same gigabyte again. The peak grows by some per cent.
+
+    Args:
+        limit: bytes, below 2 GiB, that may lie free at the heap's end before they are given back; None: any number.
+
     """
     try:
         libc = ctypes.CDLL(None)
         # M_MMAP_MAX, M_TRIM_THRESHOLD and M_TOP_PAD of <malloc.h>.
-        for parameter, value in ((-4, 0), (-1, -1), (-2, 1 << 28)):
+        for parameter, value in ((-4, 0), (-1, -1 if limit is None else limit), (-2, 1 << 28)):
             libc.mallopt(parameter, value)
     except (OSError, AttributeError, TypeError):
         logger.debug("no mallopt in this C library")

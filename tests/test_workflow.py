@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import errno
 import json
+import platform
 import signal
 import subprocess
 import sys
@@ -14,6 +15,8 @@ from monai.bundle import ConfigParser, ConfigWorkflow
 from ctan_networks import workflow
 from ctan_networks.errors import ConfigError, DataError
 from ctan_networks.workflow import bundle_root, choose_recipe, pick_weights
+
+ROOT = Path(__file__).resolve().parents[1]
 
 CONFIG = """{
     "imports": ["$from ctan_networks import workflow", "$from ctan_networks import errors"],
@@ -146,3 +149,39 @@ def test_phantom_weights_are_called_so(tmp_path, caplog):
         assert workflow.warn_of_phantom_weights(tmp_path / "model.pt", tmp_path / "bundle") is phantom
     (tmp_path / "model.json").unlink()
     assert workflow.warn_of_phantom_weights(tmp_path / "elsewhere.pt", tmp_path / "bundle") is False
+
+
+FAULTS = """
+import resource, sys
+import torch
+from ctan_networks.workflow import keep_memory
+
+def resident():
+    return int(open("/proc/self/statm").read().split()[1]) * resource.getpagesize()
+
+if len(sys.argv) > 1:
+    keep_memory(*(int(limit) for limit in sys.argv[2:]))
+torch.manual_seed(0)
+network = torch.nn.Sequential(torch.nn.Conv3d(1, 16, 1), torch.nn.ReLU(), torch.nn.Conv3d(16, 16, 1), torch.nn.ReLU())
+image = torch.randn(1, 1, 96, 96, 96)
+for k in range(8):
+    if k == 3:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    network(image).square().mean().backward()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before, resident())
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="mallopt is glibc's")
+def test_freed_memory_is_kept():
+    """Pages that the system has to clear in five steps, and what the process holds behind them."""
+
+    def run(*arguments: str) -> list[int]:
+        done = subprocess.run(
+            [sys.executable, "-c", FAULTS, *arguments], capture_output=True, text=True, check=True, cwd=ROOT
+        )
+        return [int(word) for word in done.stdout.split()]
+
+    (faults, resident), (kept_faults, kept) = run(), run("keep")
+    assert kept_faults < faults / 5 and kept > resident + 100 * 2**20
+    assert run("keep", str(2**30))[0] < faults / 5

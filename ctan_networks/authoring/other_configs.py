@@ -122,7 +122,7 @@ def inference_config(plan: Plan) -> dict[str, Any]:
             "postprocessing": "@postprocessing",
             "val_handlers": "@handlers",
         },
-        "initialize": ["$workflow.explain_errors()", "@bundle_root"],
+        "initialize": ["$workflow.explain_errors()", "$workflow.keep_memory(2**30)", "@bundle_root"],
         "run": [
             "$workflow.warn_of_phantoms(phantoms.is_phantom(@dataset#data))",
             "$workflow.warn_of_phantom_weights(@checkpoint, @bundle_root)",
