@@ -57,11 +57,17 @@ def main() -> None:
             options["network_def#channels"] = [8, 8, 8]
         if given.data:
             options["dataset_dir"] = given.data
-        one, seconds = run(1, options | {"output_dir": f"{folder}/one", "train#dataloader#batch_size": 2}, 2 * threads)
-        two, other = run(2, options | {"output_dir": f"{folder}/two"}, threads)
-        curve = one["name"].str.startswith("loss_")
-        apart = float((one["value"] - two["value"])[curve].abs().max())
-        rows = [("1, batch 2", seconds, 1.0, "-"), ("2, batch 1 each", other, seconds / other, f"{apart:.1e}")]
+        for kind, precision in (("float32", {"amp": False}), ("as the bundle chooses", {})):
+            both = options | precision
+            place = f"{folder}/{len(precision)}"
+            one, seconds = run(1, both | {"output_dir": f"{place}/one", "train#dataloader#batch_size": 2}, 2 * threads)
+            two, other = run(2, both | {"output_dir": f"{place}/two"}, threads)
+            curve = one["name"].str.startswith("loss_")
+            apart = float((one["value"] - two["value"])[curve].abs().max())
+            rows += [
+                (f"1, batch 2, {kind}", seconds, 1.0, "-"),
+                (f"2, batch 1 each, {kind}", other, seconds / other, f"{apart:.1e}"),
+            ]
     show(
         "Two processes against one with twice the batch, openkbp_ctan. Target: losses within 1e-4",
         ["processes", "s an epoch", "times as fast", "largest difference of a loss"],

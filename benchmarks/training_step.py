@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A training step of CTAN against the two STL steps that it replaces, and HPS and MTAN: time and peak memory.
 
-Networks, losses, optimisers, one batch and what is done with freed memory are those of the bundle's train.json. Times are interleaved in one process;
-each peak is of a process of its own, above what it had before its first step.
+Networks, losses, optimisers, one batch and what is done with freed memory are those of the bundle's train.json. Times
+are interleaved in one process; each peak is of a process of its own, above what it had before its first step.
 """
 
 from __future__ import annotations

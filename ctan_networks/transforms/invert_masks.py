@@ -47,7 +47,7 @@ class InvertMasksd(MapTransform):
         for key in self.key_iterator(d):
             masks = None
             for k, probabilities in enumerate(d[key]):
-                case = {self.orig_key: d[self.orig_key], "channel": probabilities[None]}
+                case: dict[Hashable, Any] = {self.orig_key: d[self.orig_key], "channel": probabilities[None]}
                 inverted = self.invert(case)["channel"]
                 if masks is None:
                     empty = torch.empty((len(d[key]), *inverted.shape[1:]), dtype=torch.uint8, device=inverted.device)
