@@ -44,7 +44,7 @@ workflow.run()
 Path(output).write_text(json.dumps(seen))
 """
 # GiB of a process that predicts on 512 x 512 x 600 voxels. Measured: see docs/RELIABILITY.md.
-BOUNDS = {"openkbp_ctan": 12.0, "prostate_ctan": 12.0, "stoic_ctan": 8.0}
+BOUNDS = {"openkbp_ctan": 20.0, "prostate_ctan": 20.0, "stoic_ctan": 8.0}
 
 
 def watch(bundle: str, folder: Path, data: Path, **options: Any) -> list[tuple[float, int]]:
