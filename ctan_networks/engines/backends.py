@@ -3,7 +3,11 @@
 
 from __future__ import annotations
 
+import io
+import json
 import os
+import re
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +21,12 @@ __all__ = ["FILES", "inference_network", "open_backend"]
 # Forms of exported networks, and their files in a bundle's models/.
 FILES = {"pt2": "model.pt2", "onnx": "model.onnx", "ts": "model.ts"}
 IN_PYTORCH = ("eager", "compile")
+# What torch.export.save writes: JSON, raw tensors, and one pickle.
+PT2_MEMBERS = re.compile(
+    r"[^/]+/(archive_format|archive_version|byteorder|\.data/(version|serialization_id)|models/model\.json"
+    r"|data/(weights/(model_weights_config\.json|weight_\d+)|constants/(model_constants_config\.json|tensor_\d+))"
+    r"|data/sample_inputs/model\.pt)"
+)
 
 
 def inference_network(
@@ -57,15 +67,51 @@ def open_backend(form: str, file: str | os.PathLike) -> nn.Module:
 
     Raises:
         ConfigError: when there is no such form, or ONNX Runtime is not installed.
+        DataError: when an exported program holds unrestricted pickles.
 
     """
     if form == "pt2":
+        refuse_pickles(file)
         return FrozenNetwork(torch.export.load(file).module())
     if form == "ts":
         return torch.jit.load(str(file), map_location="cpu")
     if form == "onnx":
         return ONNXNetwork(file)
     raise ConfigError(f"no exported form {form!r}: there are {', '.join(FILES)}.")
+
+
+def refuse_pickles(file: str | os.PathLike) -> None:
+    """Refuse an exported program with pickles that ``weights_only=True`` does not read.
+
+    ``torch.export.load`` reads them all. Programs of this package have one, the example inputs. Without any it is a program all the same: open what you
+    exported yourself.
+
+    Args:
+        file: the ``.pt2`` file, in the layout of PyTorch 2.8 and later.
+
+    Raises:
+        DataError: when it is no such file, or may hold other pickles.
+
+    """
+    try:
+        with zipfile.ZipFile(file) as archive:
+            names = archive.namelist()
+            strange = [name for name in names if not PT2_MEMBERS.fullmatch(name) or names.count(name) > 1]
+            if strange:
+                raise ValueError(f"it holds {strange[0]!r}")
+            for name in names:
+                if name.endswith("_config.json"):
+                    for entry in json.loads(archive.read(name))["config"].values():
+                        if entry["use_pickle"] or not re.fullmatch(r"(weight|tensor)_\d+", entry["path_name"]):
+                            raise ValueError(f"{name} names a pickle")
+                elif name.endswith("/model.pt"):
+                    torch.load(io.BytesIO(archive.read(name)), weights_only=True)
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        raise DataError(
+            f"{file} is damaged, or holds pickles that weights_only=True does not read ({reason}): not opened. Make it"
+            " anew with python -m ctan_networks export BUNDLE --form pt2."
+        ) from error
 
 
 class FrozenNetwork(nn.Module):

@@ -15,7 +15,7 @@ from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
 from ctan_networks.errors import DataError
-from ctan_networks.export.pack import SUMS
+from ctan_networks.export.pack import NOT_PACKED, SUMS
 from ctan_networks.reading import require_file
 
 __all__ = ["check_sums", "unpack_bundle"]
@@ -58,8 +58,8 @@ def unpack_bundle(archive: str | os.PathLike, output_dir: str | os.PathLike = ".
         The bundle's folder.
 
     Raises:
-        DataError: when the file is no zip, holds a path outside of one folder, a link or too much, lacks a file or has
-            one that was changed, or when the folder is there already.
+        DataError: when the file is no zip, holds a path outside of one folder, a link, an exported network or too much,
+            lacks a file or has one that was changed, or when the folder is there already.
 
     """
     file = Path(archive)
@@ -148,6 +148,11 @@ def _check_entries(file: Path, entries: list[zipfile.ZipInfo]) -> str:
             )
         if (entry.external_attr >> 16) & 0o170000 == 0o120000:
             raise DataError(f"{file} holds the symbolic link {entry.filename!r}: not unpacked.")
+        if path.suffix.lower() in NOT_PACKED:
+            raise DataError(
+                f"{file} holds the exported network {entry.filename[:200]!r}, a program which pack leaves out: not"
+                " unpacked. Get it without, and make one with python -m ctan_networks export."
+            )
         tops.add(path.parts[0] if path.parts else "")
     if len(tops) != 1 or not entries:
         raise DataError(f"{file} must hold one folder, the bundle's; it holds {len(tops)} entries at its top.")
