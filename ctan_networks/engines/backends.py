@@ -83,8 +83,8 @@ def open_backend(form: str, file: str | os.PathLike) -> nn.Module:
 def refuse_pickles(file: str | os.PathLike) -> None:
     """Refuse an exported program with pickles that ``weights_only=True`` does not read.
 
-    ``torch.export.load`` reads them all. Programs of this package have one, the example inputs. Without any it is a program all the same: open what you
-    exported yourself.
+    ``torch.export.load`` reads them all. Programs of this package have one, the example inputs. Without any it is a
+    program all the same: open what you exported yourself.
 
     Args:
         file: the ``.pt2`` file, in the layout of PyTorch 2.8 and later.

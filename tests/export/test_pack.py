@@ -187,6 +187,7 @@ def archive(path: Path, *names: str, link: bool = False) -> str:
         (["C:/evil"], "leads out"),
         (["a/x", "b/x"], "2 entries at its top"),
         (["b/x"], "not made by pack"),
+        (["b/x", "b/models/model.pt2"], "exported network 'b/models/model.pt2'"),
         ([], "0 entries at its top"),
     ],
 )
@@ -210,6 +211,17 @@ def test_links_bombs_and_what_is_no_zip(tmp_path, bundles, monkeypatch):
     unpack(good, str(tmp_path / "out"))
     with pytest.raises(DataError, match="is there already"):
         unpack(good, str(tmp_path / "out"))
+
+
+def test_unpacking_tells_what_is_out_of_the_ordinary(bundles, tmp_path, caplog):
+    left_out = shutil.ignore_patterns("runs", "cache", "phantom", "eval")
+    copy = Path(shutil.copytree(bundles / "stoic_ctan", tmp_path / "stoic_ctan", ignore=left_out))
+    unpack(pack(str(copy), str(tmp_path)), str(tmp_path / "ordinary"))
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]
+    config = copy / "configs" / "inference.json"
+    config.write_text(config.read_text().replace('"initialize": [', '"initialize": ["$print(open)",'))
+    bundle = unpack(pack(str(copy), str(tmp_path)), str(tmp_path / "strange"))
+    assert "1 entries or files are outside" in caplog.text and f"inspect {bundle}" in caplog.text
 
 
 def test_what_is_no_bundle_is_not_packed(bundles, tmp_path):
