@@ -29,8 +29,12 @@ MAX_TRAILING = 1 << 24
 CHUNK = 1 << 20
 
 
-def nifti_header(path: Path) -> nib.Nifti1Image:
+def nifti_header(path: Path, channels: bool = False) -> nib.Nifti1Image:
     """Open a NIfTI volume without reading its voxels.
+
+    Args:
+        path: the file.
+        channels: whether there may be further axes behind the three of the volume.
 
     Raises:
         DataError: when it is no NIfTI volume of three dimensions, is cut short, or its header makes no sense.
@@ -42,7 +46,7 @@ def nifti_header(path: Path) -> nib.Nifti1Image:
     if not isinstance(image, nib.Nifti1Image):
         raise DataError(f"{path} is no NIfTI file, but {type(image).__name__}. Convert it to NIfTI.")
     shape = tuple(int(n) for n in image.shape)
-    if len(shape) < 3 or any(n != 1 for n in shape[3:]):
+    if len(shape) < 3 or (not channels and any(n != 1 for n in shape[3:])):
         raise DataError(f"{path} has {len(shape)} dimensions {shape}: give one volume of three dimensions.")
     check_voxels(path, shape)
     dtype = image.get_data_dtype()
@@ -70,33 +74,39 @@ def read_nifti_array(path: Path) -> tuple[np.ndarray, nib.Nifti1Image]:
     return array, image
 
 
-def read_nifti(path: Path) -> tuple[np.ndarray, dict[str, Any]]:
+def read_nifti(path: Path, channels: bool = False, finite: bool = True) -> tuple[np.ndarray, dict[str, Any]]:
     """Read a NIfTI volume as :py:class:`monai.data.NibabelReader` does.
 
+    Args:
+        path: the file.
+        channels: whether there may be further axes behind the three of the volume.
+        finite: refuse values that are not finite.
+
     Returns:
-        The array ``[x, y, z]`` and MONAI's metadata.
+        The array ``[x, y, z]``, with ``channels`` also ``[x, y, z, ...]``, and MONAI's metadata.
 
     Raises:
         DataError: see :py:func:`read_nifti_array`.
 
     """
     reader = NibabelReader(squeeze_non_spatial_dims=True)
-    with _whole(path) as image:
+    with _whole(path, channels) as image:
         with library_errors(path):
             # What its read() does, on a stream of ours.
             reader.filenames = (str(path),)
             array, meta = reader.get_data(correct_nifti_header_if_necessary(image))
-        check_finite(path, array)
+        if finite:
+            check_finite(path, array)
     return array, meta
 
 
 @contextmanager
-def _whole(path: Path) -> Iterator[nib.Nifti1Image]:
+def _whole(path: Path, channels: bool = False) -> Iterator[nib.Nifti1Image]:
     """The image, to be read; afterwards a compressed file must end, with the right checksum.
 
     nibabel stops reading where the volume ends, and does not see the checksum behind it.
     """
-    image = nifti_header(path)
+    image = nifti_header(path, channels)
     if not _is_compressed(path):
         yield image
         return

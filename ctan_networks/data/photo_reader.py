@@ -15,7 +15,7 @@ from PIL import Image, ImageOps
 from ctan_networks.errors import DataError
 from ctan_networks.reading import library_errors, require_file
 
-__all__ = ["PhotoReader", "open_photo"]
+__all__ = ["PhotoReader", "open_photo", "open_picture"]
 
 # Fewer pixels a side hold no lesion; it is a broken export or a placeholder.
 MIN_SIDE = 16
@@ -26,14 +26,11 @@ FORMATS = ("JPEG", "PNG", "BMP", "GIF", "TIFF", "WEBP", "JPEG2000", "PPM")
 ADVICE = "Fetch it again, or leave it out."
 
 
-def open_photo(path: PathLike, mode: str = "RGB") -> Image.Image:
-    """Open and decode an image as a viewer shows it.
-
-    The camera's EXIF rotation is applied, an alpha channel dropped, and palettes, grey and CMYK images are converted.
+def open_picture(path: PathLike) -> Image.Image:
+    """Open and decode a picture with the values that are stored.
 
     Args:
         path: the file.
-        mode: "RGB", or "L" (one grey channel) for a mask.
 
     Raises:
         DataError: when the file is not there, is no image, is cut short, too large or too small; names it.
@@ -48,13 +45,33 @@ def open_photo(path: PathLike, mode: str = "RGB") -> Image.Image:
                 # Checksums, which decoding does not look at. It leaves the file at its end.
                 stored.verify()
         with Image.open(path, formats=FORMATS) as stored:
-            photo = ImageOps.exif_transpose(stored).convert(mode)
-    if min(photo.size) < MIN_SIDE:
+            stored.load()
+            # Not a copy, which loses the orientation that a TIFF file names.
+            picture = stored
+    if min(picture.size) < MIN_SIDE:
         raise DataError(
-            f"{path} has only {photo.width} x {photo.height} pixels, at least {MIN_SIDE} a side are needed. Fetch it"
-            " again, or leave it out."
+            f"{path} has only {picture.width} x {picture.height} pixels, at least {MIN_SIDE} a side are needed. Fetch"
+            " it again, or leave it out."
         )
-    return photo
+    return picture
+
+
+def open_photo(path: PathLike, mode: str = "RGB") -> Image.Image:
+    """Open and decode an image as a viewer shows it.
+
+    The camera's EXIF rotation is applied, an alpha channel dropped, and palettes, grey and CMYK images are converted.
+
+    Args:
+        path: the file.
+        mode: "RGB", or "L" (one grey channel) for a mask.
+
+    Raises:
+        DataError: see :py:func:`open_picture`.
+
+    """
+    picture = open_picture(path)
+    with library_errors(path, ADVICE):
+        return ImageOps.exif_transpose(picture).convert(mode)
 
 
 def _check_size(path: PathLike, size: tuple[int, int]) -> None:

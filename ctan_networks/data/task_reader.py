@@ -3,19 +3,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from monai.config import PathLike
-from monai.data import ImageReader, NibabelReader, PILReader
+from monai.data import ImageReader, PILReader
 from monai.utils import MetaKeys
-from PIL import Image
 
 from ctan_networks.data.case_reader import CaseReader
-from ctan_networks.data.photo_reader import open_photo
-from ctan_networks.errors import ConfigError, CTANError, DataError
+from ctan_networks.data.nifti import read_nifti
+from ctan_networks.data.photo_reader import open_photo, open_picture
+from ctan_networks.errors import ConfigError, DataError
+from ctan_networks.reading import check_finite, check_voxels, library_errors, require_file
 
 __all__ = ["TaskReader"]
 
@@ -89,37 +90,35 @@ class TaskReader(ImageReader):
     def _volume(self, path: Path) -> tuple[np.ndarray, dict[str, Any]]:
         if not path.name.lower().endswith((".nii", ".nii.gz")):
             return CaseReader().get_data(path)
-        reader = NibabelReader(squeeze_non_spatial_dims=True)
-        array, meta = _named(path, lambda: reader.get_data(reader.read(str(path))))
+        # A label map's NaN is a voxel whose label is unknown.
+        array, meta = read_nifti(path, channels=True, finite=self.channels is not None)
         # NIfTI keeps the fourth axis for time: vectors have theirs behind it.
         return (array[:, :, :, 0] if array.ndim == 5 and array.shape[3] == 1 else array), meta
 
     def _picture(self, path: Path) -> tuple[np.ndarray, dict[str, Any]]:
         if path.suffix.lower() == ".npy":
-            array = np.asarray(_named(path, lambda: np.load(path, allow_pickle=False)))
-            if array.ndim < 2:
-                raise DataError(f"{path} has the shape {array.shape}: give rows and columns.")
+            array = self._array(path)
             return np.swapaxes(array, 0, 1), {str(MetaKeys.SPATIAL_SHAPE): np.array(array.shape[1::-1])}
-        return PILReader().get_data(_named(path, lambda: self._open(path)))
+        picture = open_photo(path) if self.channels == 3 else open_picture(path)
+        if self.channels == 1 and not picture.mode.startswith(DEEP):
+            picture = open_photo(path, "L")
+        with library_errors(path):
+            array, meta = PILReader().get_data(picture)
+        if self.channels is not None:
+            check_finite(path, array)
+        return array, meta
 
-    def _open(self, path: Path) -> Image.Image:
-        if self.channels == 3:
-            return open_photo(path, "RGB")
-        with Image.open(path) as stored:
-            if self.channels == 1 and not stored.mode.startswith(DEEP):
-                return open_photo(path, "L")
-            stored.load()
-            return stored.copy()
-
-
-def _named(path: Path, read: Callable[[], Any]) -> Any:
-    try:
-        return read()
-    except FileNotFoundError:
-        raise DataError(f"{path} is not there. Check the path.") from None
-    except CTANError:
-        raise
-    except Exception as error:
-        # Each library raises what it likes for a file that is cut short.
-        reason = str(error).strip() or type(error).__name__
-        raise DataError(f"{path} cannot be read ({reason}). Check that the file is whole.") from error
+    def _array(self, path: Path) -> np.ndarray:
+        require_file(path)
+        with library_errors(path):
+            # Mapped, its header's size is compared with the file's before memory is asked for.
+            stored = np.load(path, mmap_mode="r", allow_pickle=False)
+        if not isinstance(stored, np.ndarray) or stored.dtype.kind not in "biuf":
+            raise DataError(f"{path} holds no array of numbers ({getattr(stored, 'dtype', 'an archive')}).")
+        if stored.ndim < 2:
+            raise DataError(f"{path} has the shape {stored.shape}: give rows and columns.")
+        check_voxels(path, stored.shape)
+        array = np.array(stored)
+        if self.channels is not None:
+            check_finite(path, array)
+        return array

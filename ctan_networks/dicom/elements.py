@@ -171,8 +171,8 @@ def pixels(file: str | os.PathLike, data: pydicom.Dataset, shape: tuple[int, ...
         DataError: when they are damaged, or have another shape.
 
     """
-    syntax = UID(str(data.file_meta.TransferSyntaxUID))
     with library_errors(f"{os.fspath(file)}: its pixels", "Get the file again, or export the series anew."):
+        syntax = UID(str(data.file_meta.TransferSyntaxUID))
         frames = int(data.get("NumberOfFrames") or 1)
         if (frames, int(data.Rows), int(data.Columns)) != (1, *shape)[-3:] or int(data.SamplesPerPixel) != 1:
             raise ValueError(

@@ -127,7 +127,7 @@ class StructureChannelsd(MapTransform):
         unknown = values.isnan()
         if len(values) == 1 and len(rules) > 1:
             found = torch.unique(values[~unknown])
-            strange = [f"{v:g}" for v in found.tolist() if v != int(v) or not 0 <= v <= len(rules)]
+            strange = [f"{v:g}" for v in found.tolist() if not 0 <= v <= len(rules) or v != int(v)]
             if strange:
                 raise DataError(
                     f"{where} has the values {', '.join(strange[:5])}: a label map holds 0 and 1 to {len(rules)}"

@@ -69,7 +69,7 @@ def test_what_cannot_be_read_is_named(tmp_path):
         ("cut.npy", 2, "cut.npy cannot be read"),
         ("line.npy", 2, "line.npy has the shape"),
         ("gone.nii.gz", 3, "gone.nii.gz is not there"),
-        ("flat.nii.gz", 3, "flat.nii.gz has the shape"),
+        ("flat.nii.gz", 3, "flat.nii.gz has 2 dimensions"),
     ):
         with pytest.raises(DataError, match=message):
             TaskReader(dims).get_data(tmp_path / name)

@@ -408,6 +408,13 @@ def test_a_hundred_thousand_contours(tmp_path):
     assert mask[5, 5, 0] and not mask[:, :, 1:].any()
 
 
+@pytest.mark.parametrize("name", ["RD.dcm", "CT_0003.dcm"])
+def test_a_dicom_file_without_transfer_syntax(patient, name):
+    file = patient / name
+    file.write_bytes(file.read_bytes().replace(b"\x02\x00\x10\x00UI", b"\x02\x00\x12\x01UI", 1))
+    refused(read_dose if name == "RD.dcm" else read_case, file if name == "RD.dcm" else patient, match=name)
+
+
 def test_dvh_of_contours_far_apart(patient):
     grid = read_dose(patient / "RD.dcm")
     far = np.array([[-9e4, -9e4, 0], [9e4, -9e4, 0], [9e4, 9e4, 0]])

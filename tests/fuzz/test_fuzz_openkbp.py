@@ -29,12 +29,12 @@ def write_patient(folder: Path, seed: int) -> None:
     write_voxel_dimensions(folder / "voxel_dimensions.csv", (3.5, 3.5, 2.5))
 
 
-def expected(file: Path, mask: bool) -> np.ndarray:
+def expected(file: Path, mask: bool, grid: tuple[int, int, int] = GRID) -> np.ndarray:
     """The format by its definition, a line at a time."""
     lines = file.read_bytes().replace(b"\r\n", b"\n").split(b"\n")
     if lines[0] != b",data":
         raise Wrong(f"{file.name} was read in spite of its header {lines[0][:40]!r}")
-    array = np.zeros(math.prod(GRID))
+    array = np.zeros(math.prod(grid))
     seen = set()
     for line in lines[1:-1] if lines[-1] == b"" else lines[1:]:
         match = re.fullmatch(rb"\s*([+-]?\d+)\s*,\s*(|[+-]?(?:\d+\.?\d*|\.\d+)(?:[eE][+-]?\d+)?)\s*", line)
@@ -47,7 +47,7 @@ def expected(file: Path, mask: bool) -> np.ndarray:
         array[index] = float(match[2] or 1)
     if not np.isfinite(array).all():
         raise Wrong(f"{file.name} was read in spite of infinite values")
-    return array.reshape(GRID)
+    return array.reshape(grid)
 
 
 def compare(file: Path, array: np.ndarray, shift: float = 0.0) -> None:
