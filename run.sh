@@ -46,7 +46,9 @@ demo() {
 tests() {
     environment
     say "Running the tests that need neither real data nor much time"
-    .venv/bin/python -m pytest -m "not slow and not realdata and not label" "$@"
+    # As many processes as processors, four at most, of one thread each: threads of several would wait for one another.
+    OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n auto --maxprocesses 4 --dist loadfile \
+        -m "not slow and not realdata and not label" "$@"
 }
 
 case "${1:-}" in
