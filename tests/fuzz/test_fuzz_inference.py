@@ -1,0 +1,287 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Odd and broken cases through each bundle's own inference, from the list of cases to the files of results."""
+
+from __future__ import annotations
+
+import errno
+import itertools
+import json
+import logging
+import os
+import re
+import resource
+import shutil
+import signal
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import nibabel as nib
+import numpy as np
+import pytest
+import torch
+from conftest import MANY
+from harness import Wrong
+from inference_inputs import PHOTOS, VOLUMES, body, write_photos, write_volumes
+from inference_judge import (
+    PICTURES,
+    PLAIN,
+    Case,
+    all_files,
+    cases_in,
+    judge_dense,
+    judge_photos,
+    judge_probabilities,
+    judge_table,
+)
+from inference_judge import VOLUMES as SUFFIXES
+from monai.bundle import ConfigWorkflow
+from patients import write_patient
+from PIL import Image
+
+from ctan_networks.errors import CTANError, DataError
+from ctan_networks.phantoms.stoic import write_mha
+
+ROOT = Path(__file__).resolve().parents[2]
+# Of a child; volumes are resampled to as many as 2^24 voxels.
+LIMITS = {"cpu_seconds": 60.0, "memory": 4 << 30}
+SMALL: dict[str, dict[str, Any]] = {
+    "openkbp_ctan": {"window": [16, 16, 16], "any_site": True},
+    "prostate_ctan": {"window": [16, 16, 16]},
+    "stoic_ctan": {"image_size": [32, 32, 32]},
+    "ham10000_ctan": {"image_size": [32, 32]},
+}
+# Names of errors of Python and its libraries: a message with one of them tells a programmer, not a user.
+INSIDE = re.compile(r"\b[A-Z]\w*(Error|Exception|Warning)\b|Traceback")
+
+
+@pytest.fixture(params=[8, pytest.param(MANY, marks=[pytest.mark.slow, pytest.mark.timeout(3600)])])
+def amount(request) -> int:
+    """Distinct inputs for each bundle: a whole inference takes longer than a reader."""
+    return request.param
+
+
+class Told(logging.Handler):
+    """Keeps what was logged."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.INFO)
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines.append(record.getMessage())
+
+
+@contextmanager
+def listening() -> Iterator[Told]:
+    told, logger = Told(), logging.getLogger("ctan_networks")
+    before = logger.level
+    logger.addHandler(told)
+    logger.setLevel(logging.INFO)
+    try:
+        yield told
+    finally:
+        logger.removeHandler(told)
+        logger.setLevel(before)
+
+
+@contextmanager
+def trouble(kind: str | None, out: Path, names: list[str]) -> Iterator[None]:
+    """Something is wrong with the folder of results, or becomes so."""
+    replace, count = os.replace, itertools.count(1)
+
+    def fail(code: int) -> Callable[..., Any]:
+        def call(*args: Any, **kwargs: Any) -> None:
+            raise OSError(code, os.strerror(code), "a temporary file")
+
+        return call
+
+    def vanish(one: str, two: str) -> None:
+        if next(count) == 2:
+            shutil.rmtree(out)
+        replace(one, two)
+
+    if kind == "a file for the folder":
+        out.write_bytes(b"precious")
+    elif kind == "a file for the case":
+        out.mkdir()
+        for name in names:
+            if PLAIN.fullmatch(name):
+                (out / name).write_bytes(b"precious")
+    if kind == "too large":
+        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (700, resource.RLIM_INFINITY))
+    patches: dict[str, Any] = {
+        "read-only": mock.patch.object(tempfile, "mkstemp", fail(errno.EROFS)),
+        "full": mock.patch.object(tempfile, "mkstemp", fail(errno.ENOSPC)),
+        "renaming fails": mock.patch.object(os, "replace", fail(errno.EACCES)),
+        "vanishes": mock.patch.object(os, "replace", vanish),
+    }
+    try:
+        with patches.get(kind or "") or mock.patch.object(os, "replace", replace):
+            yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+
+
+def predict(bundle: str, data: Path, out: Path, **options: Any) -> None:
+    """The bundle's inference as ``monai.bundle run`` does it, with a small network of fixed weights."""
+    torch.set_num_threads(1)
+    torch.manual_seed(0)
+    workflow = ConfigWorkflow(
+        str(ROOT / "bundles" / bundle / "configs" / "inference.json"),
+        workflow_type="infer",
+        logging_file=False,
+        load_pretrain=False,
+        dataset_dir=str(data),
+        output_dir=str(out),
+        device="cpu",
+        **{"network_def#channels": [8, 8, 8]},
+        **SMALL[bundle],
+        **options,
+    )
+    workflow.initialize()
+    workflow.run()
+
+
+def ours(error: BaseException) -> CTANError | None:
+    """The error that a user is told last (see workflow.explain_errors), if there is one."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, CTANError):
+            return cause
+        cause = cause.__cause__ or cause.__context__
+    return None
+
+
+def read(folder: Path, bundle: str) -> str:
+    """Predict, and judge what became of each case."""
+    file = folder / "settings.json"
+    settings = json.loads(file.read_text()) if file.is_file() else {}
+    suffixes = PICTURES if bundle == "ham10000_ctan" else SUFFIXES
+    given = cases_in(folder / "cases", suffixes, settings.get("direct"))
+    data = folder / "cases" / (settings.get("direct") or "")
+    out = folder.parent / "out"
+    before = dict(all_files(folder.parent))
+    export = {"export_dicom": bool(settings.get("export_dicom"))} if bundle == "prostate_ctan" else {}
+    failure = None
+    with listening() as told, trouble(settings.get("trouble"), out, [case.name for case in given]):
+        try:
+            predict(bundle, data, out, **export)
+        except Exception as error:
+            failure = ours(error)
+            if failure is None:
+                raise
+    skips = [line for line in told.lines if line.startswith("skipped")]
+    for text in [*skips, *([str(failure)] if failure else [])]:
+        if INSIDE.search(text):
+            raise Wrong(f"told from inside: {text[:600]}")
+    after = {name: size for name, size in all_files(folder.parent) if not name.startswith("out/")}
+    if settings.get("trouble") == "a file for the folder":
+        after.pop("out", None)
+        if out.read_bytes() != b"precious":
+            raise Wrong("a file in place of the output folder was overwritten")
+    if after != before:
+        raise Wrong(f"written outside of the output folder: {after.keys() ^ before.keys()}")
+    if left := [str(p) for p in out.rglob("*") if "writing-" in p.name]:
+        raise Wrong(f"half-written files: {left}")
+    skipped = {case.path for case in given if any(case.named_in(line) for line in skips)}
+    if failure is not None:
+        text = str(failure)
+        if not any(str(place) in text for place in (folder, out)) and not any(case.named_in(text) for case in given):
+            raise Wrong(f"the message names neither file nor case: {text}")
+    judge(bundle, out, given, skipped, failure is None, bool(export.get("export_dicom")))
+    if failure is not None:
+        # The harness looks for the folder's name.
+        raise DataError(f"{failure} [{folder.parent.name}]") from failure
+    return "left out" if skipped else "read"
+
+
+def judge(bundle: str, out: Path, given: list[Case], skipped: set[Path], whole: bool, dicom: bool) -> None:
+    """Each case has its results, whole unless it was skipped or the run ended, and nothing else is there."""
+    flat = bundle == "ham10000_ctan"
+    config = json.loads((ROOT / "bundles" / bundle / "configs" / "inference.json").read_text())
+
+    def one(name: str, case: Case, complete: bool) -> None:
+        if flat:
+            judge_photos(out, name, case, complete)
+        elif bundle == "stoic_ctan":
+            judge_probabilities(out, name, case, complete)
+        else:
+            judge_dense(out, name, case, config["structures"], config["painting_order"], complete, dicom)
+
+    there = list(out.iterdir()) if out.is_dir() else []
+    names = {p.name for p in there if p.is_dir()} - {"submission"}
+    if flat:
+        names = {p.name.removesuffix("_segmentation.png") for p in there if p.name.endswith("_segmentation.png")}
+        names |= {p.name.removesuffix("_result.json") for p in there if p.name.endswith("_result.json")}
+    rest: list[Case] = []
+    for case in given:
+        if not PLAIN.fullmatch(case.name) or case.name == "submission":
+            rest.append(case)
+        elif case.name in names or (whole and case.path not in skipped):
+            one(case.name, case, whole and case.path not in skipped)
+            names.discard(case.name)
+    names |= {"submission"} & {p.name for p in there if p.is_dir()}
+    _judge_strange(rest, names, skipped, whole, one)
+    if whole and bundle in ("ham10000_ctan", "stoic_ctan"):
+        table = out / ("diagnosis.csv" if flat else "probabilities.csv")
+        judge_table(table, [case for case in given if case.path not in skipped])
+
+
+def _judge_strange(rest: list[Case], names: set[str], skipped: set[Path], whole: bool, one: Callable[..., None]) -> None:
+    """Cases whose names are no file names: which folder is whose is seen from the grid."""
+    wrongs = []
+    for order in itertools.permutations(sorted(names), min(len(names), len(rest))):
+        for some in itertools.combinations(rest, len(order)):
+            left = [case for case in rest if case not in some]
+            if whole and any(case.path not in skipped for case in left):
+                continue
+            try:
+                for name, case in zip(order, some, strict=True):
+                    one(name, case, whole and case.path not in skipped)
+            except Wrong as error:
+                wrongs.append(error)
+                continue
+            if len(order) == len(names):
+                return
+    if names or (whole and any(case.path not in skipped for case in rest)):
+        raise wrongs[0] if wrongs else Wrong(f"{len(rest)} cases {[c.name for c in rest]}, but results of {names}")
+
+
+def template(folder: Path) -> Path:
+    """A case in each form, small."""
+    cases = folder / "cases"
+    cases.mkdir(parents=True)
+    hu = body((20, 18, 12), "body", np.random.default_rng(0))
+    affine = np.diag([-3.0, -3.0, 3.0, 1.0])
+    affine[:3, 3] = [30, 20, -40]
+    nib.save(nib.Nifti1Image(hu.astype(np.int16), affine), cases / "one.nii.gz")
+    nib.save(nib.Nifti1Image(hu[:15].astype(np.float32), affine), cases / "two.nii")
+    write_mha(cases / "three.mha", hu[:, :14].astype(np.int16), (3.0, 3.5, 4.0))
+    write_patient(cases / "four")
+    for file in cases.joinpath("four").iterdir():
+        if file.name[:2] in ("RS", "RD", "RP"):
+            file.unlink()
+    return folder
+
+
+@pytest.mark.parametrize("bundle", ["openkbp_ctan", "prostate_ctan", "stoic_ctan"])
+def test_volumes(fuzz, tmp_path, bundle):
+    pytest.importorskip("itk")
+    pytest.importorskip("highdicom")
+    fuzz(f"inference of {bundle}", template(tmp_path / "template"), partial(read, bundle=bundle), write_volumes, VOLUMES, **LIMITS)  # fmt: skip
+
+
+def test_photographs(fuzz, tmp_path):
+    cases = tmp_path / "template" / "cases"
+    cases.mkdir(parents=True)
+    picture = np.random.default_rng(0).integers(0, 255, (24, 40, 3)).astype(np.uint8)
+    Image.fromarray(picture).save(cases / "a.jpg", quality=90)
+    Image.fromarray(picture).save(cases / "b.png")
+    Image.fromarray(picture[..., 0]).save(cases / "c.png")
+    fuzz("inference of ham10000_ctan", tmp_path / "template", partial(read, bundle="ham10000_ctan"), write_photos, PHOTOS, **LIMITS)  # fmt: skip
