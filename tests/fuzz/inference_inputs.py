@@ -31,6 +31,8 @@ STRANGE_NAMES = [
 NAMES = st.one_of(st.sampled_from(["ct", "pt_1", "pt_2"]), st.sampled_from(STRANGE_NAMES))
 SIDES = st.one_of(st.integers(8, 32), st.integers(1, 48), st.sampled_from([1, 2, 3, 48]))
 WIDTHS = st.one_of(st.sampled_from([1.0, 2.0, 3.0]), st.floats(0.5, 6.0))
+# Voxels of about 3 mm: many for a small network, and more than are resampled at all.
+LONG, HUGE = 120_000, 80_000_000
 # Most voxels as scanners make them; what is strongly anisotropic or out of any range costs more time.
 SPACINGS = st.one_of(
     st.tuples(WIDTHS, WIDTHS, WIDTHS),
@@ -163,8 +165,18 @@ def geometry(drawn: dict[str, Any]) -> np.ndarray:
     return affine
 
 
+def _fewer(drawn: dict[str, Any]) -> dict[str, Any]:
+    """With fewer voxels where coarse ones would become a volume that takes minutes, but is not too large."""
+    shape = list(drawn["shape"])
+    while LONG < (size := np.prod([max(1.0, n * s / 3) for n, s in zip(shape, drawn["spacing"], strict=True)])) < HUGE:
+        widest = int(np.argmax(np.array(shape) * drawn["spacing"] * (np.array(shape) > 1)))
+        shape[widest] = max(1, min(shape[widest] - 1, int(shape[widest] * LONG / size)))
+    return {**drawn, "shape": tuple(shape)}
+
+
 def write_volume(file: Path, drawn: dict[str, Any]) -> None:
     """Write a drawn volume as NIfTI or MetaImage."""
+    drawn = _fewer(drawn)
     values = body(drawn["shape"], drawn["content"], np.random.default_rng(drawn["seed"]))
     if drawn["suffix"] == ".mha":
         with np.errstate(all="ignore"):

@@ -222,4 +222,4 @@ def all_files(folder: Path) -> Iterator[tuple[str, int]]:
     """Every file below a folder with its size."""
     for path in folder.rglob("*"):
         if path.is_file() and not path.is_symlink():
-            yield str(path.relative_to(folder)), path.stat().st_size
+            yield path.relative_to(folder).as_posix(), path.stat().st_size
