@@ -101,7 +101,7 @@ def file_name(name: str) -> str:
 
 def shortened(name: str, limit: int) -> str:
     """A name in at most ``limit`` bytes; one that is cut ends in a hash, so that names with the same beginning differ."""
-    content = name.encode("utf-8", "surrogateescape")
+    content = name.encode("utf-8", "surrogatepass")
     if len(content) <= limit:
         return name
     return f"{content[: limit - 9].decode('utf-8', 'ignore')}_{sha256(content).hexdigest()[:8]}"
@@ -156,7 +156,8 @@ def remove_leftovers(folder: str | os.PathLike[str], name: str = "", age: float 
 
 def derive_seed(*parts: object) -> int:
     """A 63-bit seed that depends on all ``parts`` (by their ``str``), the same on every machine."""
-    digest = sha256("\x1f".join(str(p) for p in parts).encode()).digest()
+    # Names of files need not be Unicode.
+    digest = sha256("\x1f".join(str(p) for p in parts).encode("utf-8", "surrogatepass")).digest()
     return int.from_bytes(digest[:8], "little") & (2**63 - 1)
 
 

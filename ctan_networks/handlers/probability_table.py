@@ -131,7 +131,8 @@ class ProbabilityTable:
         started = time.monotonic()
         table = pd.DataFrame(list(self.rows.values()), columns=self.columns)
         with result_path(self.path) as path:
-            table.to_csv(path, index=False)
+            # A name of a file need not be Unicode.
+            table.to_csv(path, index=False, errors="backslashreplace")
         self.written = len(self.rows)
         ended = time.monotonic()
         self.next_writing = ended + max(self.every, (ended - started) / WRITING_SHARE)

@@ -32,7 +32,7 @@ NAMES = st.one_of(st.sampled_from(["ct", "pt_1", "pt_2"]), st.sampled_from(STRAN
 SIDES = st.one_of(st.integers(8, 32), st.integers(1, 48), st.sampled_from([1, 2, 3, 48]))
 WIDTHS = st.one_of(st.sampled_from([1.0, 2.0, 3.0]), st.floats(0.5, 6.0))
 # Voxels of about 3 mm: many for a small network, and more than are resampled at all.
-LONG, HUGE = 120_000, 80_000_000
+LONG, HUGE = 30_000, 80_000_000
 # Most voxels as scanners make them; what is strongly anisotropic or out of any range costs more time.
 SPACINGS = st.one_of(
     st.tuples(WIDTHS, WIDTHS, WIDTHS),

@@ -73,7 +73,8 @@ def _mha_grid(path: Path) -> tuple[tuple[int, ...], np.ndarray]:
 
 
 def _series_grid(folder: Path) -> tuple[tuple[int, ...], np.ndarray]:
-    slices = [s for s in (pydicom.dcmread(f, force=True) for f in folder.glob("*.dcm")) if s.get("Modality") == "CT"]
+    files = [file for file in folder.glob("*.dcm") if file.is_file()]
+    slices = [s for s in (pydicom.dcmread(f, force=True) for f in files) if s.get("Modality") == "CT"]
     row, column = np.split(np.array(slices[0].ImageOrientationPatient, float), 2)
     normal = np.cross(row, column)
     slices.sort(key=lambda s: float(np.array(s.ImagePositionPatient, float) @ normal))

@@ -13,6 +13,7 @@ import resource
 import shutil
 import signal
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -154,6 +155,24 @@ def ours(error: BaseException) -> CTANError | None:
     return next((cause for cause in causes(error) if isinstance(cause, CTANError)), None)
 
 
+def one_patient(given: list[Case]) -> list[Case]:
+    """A folder with ct.nii.gz is a patient, called as the folder; other volumes in it are taken for its masks."""
+    for case in given:
+        if case.path.name == "ct.nii.gz":
+            case.name = case.path.parent.name
+            return [case]
+    return given
+
+
+def no_masks(given: list[Case]) -> list[Case]:
+    """Photographs alone; where two have the same name without suffix, they keep theirs."""
+    photos = [case for case in given if not case.name.endswith("_segmentation")]
+    same = Counter(case.name for case in photos)
+    for case in photos:
+        case.name = case.path.name if same[case.name] > 1 else case.name
+    return photos
+
+
 def read(folder: Path, bundle: str) -> str:
     """Predict, and judge what became of each case."""
     file = folder / "settings.json"
@@ -163,6 +182,10 @@ def read(folder: Path, bundle: str) -> str:
     armed = dict(ARMED)
     ARMED.clear()
     given = cases_in(folder / "cases", suffixes, settings.get("direct"))
+    if bundle == "prostate_ctan" and not settings.get("direct"):
+        given = one_patient(given)
+    elif bundle == "ham10000_ctan":
+        given = no_masks(given)
     data = folder / "cases" / (settings.get("direct") or "")
     out = folder.parent / "out"
     before = dict(all_files(folder.parent))
