@@ -38,5 +38,5 @@ def reason_of(error: BaseException) -> str:
         if isinstance(root, CTANError):
             return str(root)
     if isinstance(root, MemoryError) or any(text in str(root) for text in NO_MEMORY):
-        return f"it needs more memory than there is ({root or 'MemoryError'}). Free some, or cut the image to what matters."
+        return f"it needs more memory than there is ({root or 'MemoryError'}). Free some, or cut out what matters."
     return str(root) if isinstance(root, OSError) else f"{type(root).__name__}: {root}"

@@ -100,7 +100,7 @@ def file_name(name: str) -> str:
 
 
 def shortened(name: str, limit: int) -> str:
-    """A name in at most ``limit`` bytes; one that is cut ends in a hash, so that names with the same beginning differ."""
+    """A name in at most ``limit`` bytes; one that is cut ends in a hash, so that two with the same beginning differ."""
     content = name.encode("utf-8", "surrogatepass")
     if len(content) <= limit:
         return name

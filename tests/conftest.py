@@ -14,7 +14,8 @@ ROOT = Path(__file__).resolve().parents[1]
 
 def pytest_configure() -> None:
     # Tests run side by side with whatever else the machine does; small tensors gain nothing from many threads.
-    torch.set_num_threads(min(2, os.cpu_count() or 1))
+    # Two processes with two threads each would wait for one another most of the time.
+    torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS") or min(2, os.cpu_count() or 1)))
 
 
 @pytest.fixture(scope="session")

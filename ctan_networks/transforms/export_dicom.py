@@ -76,7 +76,9 @@ class ExportDICOMd(Transform):
             return d
         name = case_name(d)
         folder = self.output_dir / name / "dicom"
-        series, plan = reference_series(str(d[self.image_key].meta["filename_or_obj"]), folder, patient_id=shortened(name, TEXT))
+        series, plan = reference_series(
+            str(d[self.image_key].meta["filename_or_obj"]), folder, patient_id=shortened(name, TEXT)
+        )
         masks = dose = None
         if self.segmentation_key in d:
             volume = d[self.segmentation_key]

@@ -19,9 +19,7 @@ from ctan_networks.phantoms.stoic import write_mha
 
 __all__ = ["PHOTOS", "VOLUMES", "axis_turn", "body", "write_photos", "write_volume", "write_volumes"]
 
-TURNS = [
-    (order, signs) for order in itertools.permutations(range(3)) for signs in itertools.product((1, -1), repeat=3)
-]
+TURNS = [(order, signs) for order in itertools.permutations(range(3)) for signs in itertools.product((1, -1), repeat=3)]
 STRANGE_NAMES = [
     "a b", "a_b", "a  b", "\u00e4\u4e2d", "b..c", "c.d.e", "-n", "%s%n", "a'b\"c", "a;b,c", "(1)", "a\nb", "=1+1", "~",
     " lead", "trail ", "a.", ".hidden", "..x", ".", "..", "...", "submission", "probabilities.csv", "diagnosis.csv",
@@ -221,11 +219,29 @@ def write_volume(file: Path, drawn: dict[str, Any]) -> None:
     file.write_bytes(bytes(content))
 
 
-def _write_all(folder: Path, drawn: dict[str, Any], write: Any) -> str:
+def _sane_volume(drawn: dict[str, Any]) -> bool:
+    """Whether nothing is wrong with it, so that leaving it out is a fault."""
+    return (
+        drawn["content"] in ("body", "bodies", "borders", "all", "lungs", "couch")
+        and drawn["kind"] in ("i2", "i4", "f4", "f8")
+        and drawn["scale"] in (None, (0.5, 3), (2.5, -1000))
+        and drawn["dimensions"] in ("3", "4 of 1", "5 of 1")
+        and min(drawn["shape"]) >= 8
+        and all(0.5 <= width <= 6 for width in drawn["spacing"])
+        and not drawn["disagree"]
+        and not drawn["shear"]
+    )
+
+
+def _sane_photo(drawn: dict[str, Any]) -> bool:
+    return min(drawn["size"]) >= 16
+
+
+def _write_all(folder: Path, drawn: dict[str, Any], write: Any, sane: Any) -> str:
     cases = folder / "cases"
     for old in sorted(cases.rglob("*"), reverse=True):
         old.rmdir() if old.is_dir() else old.unlink()
-    first = None
+    first, good = None, []
     for case in drawn["cases"]:
         name = case["name"]
         # A file system takes 255 bytes.
@@ -234,15 +250,20 @@ def _write_all(folder: Path, drawn: dict[str, Any], write: Any) -> str:
         file = cases / f"{name}{case['suffix']}"
         write(file, case)
         first = first or file
+        if sane(case) and file.name not in good:
+            good.append(file.name)
+        elif not sane(case) and file.name in good:
+            good.remove(file.name)
     settings = {key: value for key, value in drawn.items() if key != "cases"}
     settings["direct"] = first.name if drawn["direct"] else None  # type: ignore[union-attr]
+    settings["good"] = [] if drawn["trouble"] else good
     (folder / "settings.json").write_text(json.dumps(settings, sort_keys=True))
     return repr(drawn)
 
 
 def write_volumes(folder: Path, drawn: dict[str, Any]) -> str:
     """For the ``fuzz`` fixture: cases in place of the template's, and what else is drawn in ``settings.json``."""
-    return _write_all(folder, drawn, write_volume)
+    return _write_all(folder, drawn, write_volume, _sane_volume)
 
 
 def write_photo(file: Path, drawn: dict[str, Any]) -> None:
@@ -273,4 +294,4 @@ def write_photo(file: Path, drawn: dict[str, Any]) -> None:
 
 def write_photos(folder: Path, drawn: dict[str, Any]) -> str:
     """For the ``fuzz`` fixture, as :py:func:`write_volumes`."""
-    return _write_all(folder, drawn, write_photo)
+    return _write_all(folder, drawn, write_photo, _sane_photo)

@@ -45,7 +45,7 @@ class Case:
 
     def named_in(self, text: str) -> bool:
         """Whether a message names the case."""
-        return str(self.path) in text or re.search(rf"case {re.escape(self.name)}\b|case {re.escape(self.name)}:", text) is not None  # fmt: skip
+        return str(self.path) in text or re.search(rf"case {re.escape(self.name)}(\b|:)", text) is not None
 
 
 def cases_in(folder: Path, suffixes: tuple[str, ...], only: str | None = None) -> list[Case]:
@@ -53,7 +53,7 @@ def cases_in(folder: Path, suffixes: tuple[str, ...], only: str | None = None) -
     found = []
     for path in sorted(folder.iterdir() if folder.is_dir() else [], key=os.fsencode):
         suffix = next((s for s in suffixes if path.name.lower().endswith(s)), None)
-        if only is not None and path.name != only or only is None and path.name.startswith("."):
+        if (only is not None and path.name != only) or (only is None and path.name.startswith(".")):
             continue
         if suffix and path.is_file():
             found.append(Case(path, suffix))

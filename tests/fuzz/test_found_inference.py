@@ -16,11 +16,18 @@ import pydicom
 import pytest
 import torch
 from inference_inputs import body
+from inference_run import predict
 from monai.data import MetaTensor
 from PIL import Image
-from test_fuzz_inference import predict
 
-from ctan_networks.data import CachedDataset, CaseReader, dicom_rt_inference_list, inference_list, photo_list, volume_list
+from ctan_networks.data import (
+    CachedDataset,
+    CaseReader,
+    dicom_rt_inference_list,
+    inference_list,
+    photo_list,
+    volume_list,
+)
 from ctan_networks.engines import CaseByCaseEvaluator, PrepareMultiTaskBatch
 from ctan_networks.errors import ConfigError, DataError, causes, reason_of
 from ctan_networks.handlers import ProbabilityTable
@@ -131,7 +138,9 @@ def test_a_folder_that_goes_while_it_is_listed(tmp_path, monkeypatch):
 def _engine(items: list[dict[str, Any]], post: Any, forward: Any = None) -> CaseByCaseEvaluator:
     return CaseByCaseEvaluator(
         device=torch.device("cpu"),
-        val_data_loader=[{"case": [item["case"]], "image": torch.full((1, 1, 2, 2), float(item["image"]))} for item in items],
+        val_data_loader=[
+            {"case": [item["case"]], "image": torch.full((1, 1, 2, 2), float(item["image"]))} for item in items
+        ],
         network=torch.nn.Identity(),
         inferer=forward or (lambda image, network: network(image)),
         prepare_batch=PrepareMultiTaskBatch([]),
@@ -201,7 +210,7 @@ def test_a_result_that_cannot_be_written_names_its_file(tmp_path):
 def test_an_output_folder_that_cannot_be_is_told_before_the_first_case(tmp_path, caplog):
     volume(tmp_path / "in" / "a.nii.gz")
     (tmp_path / "out").write_bytes(b"precious")
-    with pytest.raises(Exception) as caught:  # noqa: B017  MONAI's, around ours
+    with pytest.raises(Exception) as caught:
         predict("stoic_ctan", tmp_path / "in", tmp_path / "out")
     assert str(tmp_path / "out") in reason_of(caught.value) and "case a" not in caplog.text
     assert (tmp_path / "out").read_bytes() == b"precious"

@@ -3,28 +3,17 @@
 
 from __future__ import annotations
 
-import errno
 import itertools
 import json
-import logging
-import os
 import re
-import resource
-import shutil
-import signal
-import tempfile
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import Any
-from unittest import mock
 
 import nibabel as nib
 import numpy as np
 import pytest
-import torch
 from conftest import MANY
 from corrupt import ARMED
 from harness import Wrong
@@ -41,113 +30,23 @@ from inference_judge import (
     judge_table,
 )
 from inference_judge import VOLUMES as SUFFIXES
-from monai.bundle import ConfigWorkflow
+from inference_run import CONFIGS, listening, predict, trouble
 from patients import write_patient
 from PIL import Image
 
 from ctan_networks.errors import CTANError, DataError, causes
 from ctan_networks.phantoms.stoic import write_mha
 
-ROOT = Path(__file__).resolve().parents[2]
 # Of a child; volumes are resampled to as many as 2^24 voxels.
 LIMITS = {"cpu_seconds": 60.0, "memory": 4 << 30}
-SMALL: dict[str, dict[str, Any]] = {
-    "openkbp_ctan": {"window": [16, 16, 16], "any_site": True},
-    "prostate_ctan": {"window": [16, 16, 16]},
-    "stoic_ctan": {"image_size": [32, 32, 32]},
-    "ham10000_ctan": {"image_size": [32, 32]},
-}
 # Names of errors of Python and its libraries: a message with one of them tells a programmer, not a user.
 INSIDE = re.compile(r"\b[A-Z]\w*(Error|Exception|Warning)\b|Traceback")
 
 
-@pytest.fixture(params=[8, pytest.param(MANY, marks=[pytest.mark.slow, pytest.mark.timeout(3600)])])
+@pytest.fixture(params=[6, pytest.param(MANY, marks=[pytest.mark.slow, pytest.mark.timeout(3600)])])
 def amount(request) -> int:
     """Distinct inputs for each bundle: a whole inference takes longer than a reader."""
     return request.param
-
-
-class Told(logging.Handler):
-    """Keeps what was logged."""
-
-    def __init__(self) -> None:
-        super().__init__(logging.INFO)
-        self.lines: list[str] = []
-
-    def emit(self, record: logging.LogRecord) -> None:
-        self.lines.append(record.getMessage())
-
-
-@contextmanager
-def listening() -> Iterator[Told]:
-    told, logger = Told(), logging.getLogger("ctan_networks")
-    before = logger.level
-    logger.addHandler(told)
-    logger.setLevel(logging.INFO)
-    try:
-        yield told
-    finally:
-        logger.removeHandler(told)
-        logger.setLevel(before)
-
-
-@contextmanager
-def trouble(kind: str | None, out: Path, names: list[str]) -> Iterator[None]:
-    """Something is wrong with the folder of results, or becomes so."""
-    replace, count = os.replace, itertools.count(1)
-
-    def fail(code: int) -> Callable[..., Any]:
-        def call(*args: Any, **kwargs: Any) -> None:
-            raise OSError(code, os.strerror(code), "a temporary file")
-
-        return call
-
-    def vanish(one: str, two: str) -> None:
-        if next(count) == 2:
-            shutil.rmtree(out)
-        replace(one, two)
-
-    if kind == "a file for the folder":
-        out.write_bytes(b"precious")
-    elif kind == "a file for the case":
-        out.mkdir()
-        for name in names:
-            if PLAIN.fullmatch(name):
-                (out / name).write_bytes(b"precious")
-    if kind == "too large":
-        signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-        resource.setrlimit(resource.RLIMIT_FSIZE, (700, resource.RLIM_INFINITY))
-    patches: dict[str, Any] = {
-        "read-only": mock.patch.object(tempfile, "mkstemp", fail(errno.EROFS)),
-        "full": mock.patch.object(tempfile, "mkstemp", fail(errno.ENOSPC)),
-        "renaming fails": mock.patch.object(os, "replace", fail(errno.EACCES)),
-        "vanishes": mock.patch.object(os, "replace", vanish),
-    }
-    try:
-        with patches.get(kind or "") or mock.patch.object(os, "replace", replace):
-            yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-
-
-def predict(bundle: str, data: Path, out: Path, **options: Any) -> None:
-    """The bundle's inference as ``monai.bundle run`` does it, with a small network of fixed weights."""
-    torch.set_num_threads(1)
-    torch.manual_seed(0)
-    workflow = ConfigWorkflow(
-        str(ROOT / "bundles" / bundle / "configs" / "inference.json"),
-        workflow_type="infer",
-        logging_file=False,
-        load_pretrain=False,
-        dataset_dir=str(data),
-        output_dir=str(out),
-        device="cpu",
-        **{"network_def#channels": [8, 8, 8]},
-        **SMALL[bundle],
-        **options,
-    )
-    workflow.initialize()
-    workflow.run()
 
 
 def ours(error: BaseException) -> CTANError | None:
@@ -195,7 +94,7 @@ def read(folder: Path, bundle: str) -> str:
     with listening() as told, trouble(settings.get("trouble"), out, [case.name for case in given]):
         try:
             predict(bundle, data, out, **export)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  MONAI wraps ours
             failure = ours(error)
             if failure is None:
                 # MONAI's words around it are the same for all.
@@ -216,6 +115,11 @@ def read(folder: Path, bundle: str) -> str:
     # What went before it was listed is no case.
     given = [c for c in given if c.path.exists() or any(c.named_in(line) for line in skips)]
     skipped = {c.path for c in given if any(c.named_in(line) for line in skips) or c.path.name in passed_over}
+    needless = [case.path.name for case in given if case.path.name in settings.get("good", [])]
+    if failure is not None and needless and "two cases are called" not in str(failure):
+        raise Wrong(f"nothing is wrong with {needless}: {failure}")
+    if any(case.path in skipped and case.path.name in needless for case in given):
+        raise Wrong(f"nothing is wrong with one of {needless}: {skips}")
     if failure is not None:
         text = str(failure)
         if not any(str(place) in text for place in (folder, out)) and not any(case.named_in(text) for case in given):
@@ -230,7 +134,7 @@ def read(folder: Path, bundle: str) -> str:
 def judge(bundle: str, out: Path, given: list[Case], skipped: set[Path], whole: bool, dicom: bool) -> None:
     """Each case has its results, whole unless it was skipped or the run ended, and nothing else is there."""
     flat = bundle == "ham10000_ctan"
-    config = json.loads((ROOT / "bundles" / bundle / "configs" / "inference.json").read_text())
+    config = json.loads((CONFIGS / bundle / "configs" / "inference.json").read_text())
 
     def one(name: str, case: Case, complete: bool) -> None:
         if flat:
@@ -259,7 +163,9 @@ def judge(bundle: str, out: Path, given: list[Case], skipped: set[Path], whole: 
         judge_table(table, [case for case in given if case.path not in skipped])
 
 
-def _judge_strange(rest: list[Case], names: set[str], skipped: set[Path], whole: bool, one: Callable[..., None]) -> None:
+def _judge_strange(
+    rest: list[Case], names: set[str], skipped: set[Path], whole: bool, one: Callable[..., None]
+) -> None:
     """Cases whose names are no file names: which folder is whose is seen from the grid."""
     wrongs = []
     for order in itertools.permutations(sorted(names), min(len(names), len(rest))):
@@ -283,14 +189,13 @@ def template(folder: Path) -> Path:
     """A case in each form, small."""
     cases = folder / "cases"
     cases.mkdir(parents=True)
-    hu = body((20, 18, 12), "body", np.random.default_rng(0))
+    hu = body((18, 18, 10), "body", np.random.default_rng(0))
     affine = np.diag([-3.0, -3.0, 3.0, 1.0])
     affine[:3, 3] = [30, 20, -40]
     nib.save(nib.Nifti1Image(hu.astype(np.int16), affine), cases / "one.nii.gz")
-    nib.save(nib.Nifti1Image(hu[:15].astype(np.float32), affine), cases / "two.nii")
-    write_mha(cases / "three.mha", hu[:, :14].astype(np.int16), (3.0, 3.5, 4.0))
-    write_patient(cases / "four")
-    for file in cases.joinpath("four").iterdir():
+    write_mha(cases / "two.mha", hu[:, :14].astype(np.int16), (3.0, 3.5, 4.0))
+    write_patient(cases / "three")
+    for file in cases.joinpath("three").iterdir():
         if file.name[:2] in ("RS", "RD", "RP"):
             file.unlink()
     return folder
@@ -300,7 +205,8 @@ def template(folder: Path) -> Path:
 def test_volumes(fuzz, tmp_path, bundle):
     pytest.importorskip("itk")
     pytest.importorskip("highdicom")
-    fuzz(f"inference of {bundle}", template(tmp_path / "template"), partial(read, bundle=bundle), write_volumes, VOLUMES, **LIMITS)  # fmt: skip
+    judged = partial(read, bundle=bundle)
+    fuzz(f"inference of {bundle}", template(tmp_path / "template"), judged, write_volumes, VOLUMES, **LIMITS)
 
 
 def test_photographs(fuzz, tmp_path):
@@ -310,4 +216,5 @@ def test_photographs(fuzz, tmp_path):
     Image.fromarray(picture).save(cases / "a.jpg", quality=90)
     Image.fromarray(picture).save(cases / "b.png")
     Image.fromarray(picture[..., 0]).save(cases / "c.png")
-    fuzz("inference of ham10000_ctan", tmp_path / "template", partial(read, bundle="ham10000_ctan"), write_photos, PHOTOS, **LIMITS)  # fmt: skip
+    judged = partial(read, bundle="ham10000_ctan")
+    fuzz("inference of ham10000_ctan", tmp_path / "template", judged, write_photos, PHOTOS, **LIMITS)
