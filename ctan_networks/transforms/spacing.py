@@ -53,7 +53,7 @@ class KeepKeysSpacingd(Spacingd):
         if not isinstance(image, MetaTensor):
             return
         # Lazily: the size is known, and nothing is computed.
-        probe = self.spacing_transform(MetaTensor(image.as_tensor(), affine=image.affine), lazy=True)
+        probe: Any = self.spacing_transform(MetaTensor(image.as_tensor(), affine=image.affine), lazy=True)
         size = [int(n) for n in probe.peek_pending_shape()]
         before, after = prod(image.shape[1:]), prod(size)
         if after > max(MAX_RESAMPLED, MAX_GROWTH * before):
