@@ -3,7 +3,12 @@
 
 from __future__ import annotations
 
-__all__ = ["CTANError", "ConfigError", "DataError"]
+from collections.abc import Iterator
+
+__all__ = ["CTANError", "ConfigError", "DataError", "causes", "reason_of"]
+
+# What PyTorch says, in a RuntimeError, when memory cannot be had.
+NO_MEMORY = ("can't allocate memory", "out of memory")
 
 
 class CTANError(Exception):
@@ -16,3 +21,22 @@ class DataError(CTANError, ValueError):
 
 class ConfigError(CTANError, ValueError):
     """A setting of a configuration or an argument of a command cannot be used as it is."""
+
+
+def causes(error: BaseException) -> Iterator[BaseException]:
+    """An error, what it comes from, what that comes from, and so on."""
+    cause: BaseException | None = error
+    while cause is not None:
+        yield cause
+        cause = cause.__cause__ or cause.__context__
+
+
+def reason_of(error: BaseException) -> str:
+    """The first thing that went wrong, without the layers of transforms around it."""
+    root = error
+    for root in causes(error):
+        if isinstance(root, CTANError):
+            return str(root)
+    if isinstance(root, MemoryError) or any(text in str(root) for text in NO_MEMORY):
+        return f"it needs more memory than there is ({root or 'MemoryError'}). Free some, or cut out what matters."
+    return str(root) if isinstance(root, OSError) else f"{type(root).__name__}: {root}"

@@ -36,6 +36,7 @@ MAX_EXTENT_MM = 10_000.0
 # Unit vectors of axes that lie nearly in one plane.
 MIN_DETERMINANT = 1e-3
 REASON = 300
+MAX_VALUE = float(np.finfo(np.float32).max)
 
 
 @contextmanager
@@ -187,7 +188,7 @@ def check_geometry(where: str | os.PathLike, affine: np.ndarray, shape: Sequence
 
 
 def check_finite(where: str | os.PathLike, array: np.ndarray) -> None:
-    """Refuse NaN and infinite values, which would spread over all that is computed from them.
+    """Refuse NaN and infinite values, and what becomes so in float32: they would spread over all computed from them.
 
     Raises:
         DataError: says how many there are.
@@ -197,3 +198,8 @@ def check_finite(where: str | os.PathLike, array: np.ndarray) -> None:
     if array.dtype.kind == "f" and array.size and not np.isfinite([array.min(), array.max()]).all():
         count = np.count_nonzero(~np.isfinite(array))
         raise DataError(f"{where}: {count} of {array.size} values are NaN or infinite. Set them right in the file.")
+    if array.dtype.kind == "f" and array.size and max(-float(array.min()), float(array.max())) > MAX_VALUE:
+        raise DataError(
+            f"{where}: values up to {max(-float(array.min()), float(array.max())):g} are larger than float32 holds. Set"
+            " them right in the file."
+        )

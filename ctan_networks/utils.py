@@ -14,7 +14,18 @@ from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
 
-__all__ = ["archive_damage", "atomic_path", "derive_seed", "name_of_image", "remove_leftovers"]
+from ctan_networks.errors import DataError
+
+__all__ = [
+    "archive_damage",
+    "atomic_path",
+    "derive_seed",
+    "file_name",
+    "name_of_image",
+    "remove_leftovers",
+    "result_path",
+    "shortened",
+]
 
 IMAGE_SUFFIXES = frozenset(
     ".nii .nrrd .mha .mhd .csv .dcm .jpg .jpeg .png .tif .tiff .bmp".split()  # noqa: SIM905  easier to read
@@ -23,12 +34,15 @@ IMAGE_SUFFIXES = frozenset(
 # What tells a temporary file from another hidden one.
 TEMPORARY = "writing-"
 
+# Bytes of a case's name in names of files: file systems take 255, of which ends such as a structure's name need some.
+NAME_BYTES = 150
+
 
 @contextmanager
 def atomic_path(path: str | os.PathLike, durable: bool = False) -> Iterator[Path]:
     """Write a file so that it is there whole or not at all.
 
-    Yields a temporary path in the folder of ``path`` (made if need be) with the same suffixes; when the block ends it
+    Yields a temporary path in the folder of ``path`` (made if need be) with the same suffix; when the block ends it
     is renamed to ``path``, when the block raises it is removed and what stood at ``path`` before stays.
 
     Args:
@@ -38,7 +52,8 @@ def atomic_path(path: str | os.PathLike, durable: bool = False) -> Iterator[Path
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
-    suffix = "".join(target.suffixes)
+    # Libraries tell the format by the last one, or by ".nii.gz"; a name full of dots has more than fit.
+    suffix = "".join(target.suffixes[-2 if target.suffix == ".gz" else -1 :])
     handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name[:40]}.{TEMPORARY}", suffix=suffix)
     os.close(handle)
     temporary = Path(name)
@@ -56,6 +71,40 @@ def atomic_path(path: str | os.PathLike, durable: bool = False) -> Iterator[Path
             _sync_folder(target.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def result_path(path: str | os.PathLike) -> Iterator[Path]:
+    """As :py:func:`atomic_path`, for results: where the system refuses, the error names the file and says what to do.
+
+    Raises:
+        DataError: when the file cannot be written, as on a full disk.
+
+    """
+    try:
+        with atomic_path(path) as temporary:
+            yield temporary
+    except OSError as error:
+        raise DataError(
+            f"{os.fspath(path)} cannot be written ({error.strerror or error}). Free space on the disk, see to the"
+            " folder's permissions and to what has its name, or give another --output_dir."
+        ) from error
+
+
+def file_name(name: str) -> str:
+    """A case's name, fit to be that of a file or folder anywhere: not empty, not hidden, no way out of the folder.
+
+    Cases with different names may get the same one; see :py:func:`ctan_networks.data.volume_list.refuse_same_names`.
+    """
+    return shortened(re.sub(r"^\.+", "_", re.sub(r"[^\w.-]+", "_", name)), NAME_BYTES) or "case"
+
+
+def shortened(name: str, limit: int) -> str:
+    """A name in at most ``limit`` bytes; one that is cut ends in a hash, so that two with the same beginning differ."""
+    content = name.encode("utf-8", "surrogatepass")
+    if len(content) <= limit:
+        return name
+    return f"{content[: limit - 9].decode('utf-8', 'ignore')}_{sha256(content).hexdigest()[:8]}"
 
 
 def _sync_folder(folder: Path) -> None:
@@ -107,7 +156,8 @@ def remove_leftovers(folder: str | os.PathLike[str], name: str = "", age: float 
 
 def derive_seed(*parts: object) -> int:
     """A 63-bit seed that depends on all ``parts`` (by their ``str``), the same on every machine."""
-    digest = sha256("\x1f".join(str(p) for p in parts).encode()).digest()
+    # Names of files need not be Unicode.
+    digest = sha256("\x1f".join(str(p) for p in parts).encode("utf-8", "surrogatepass")).digest()
     return int.from_bytes(digest[:8], "little") & (2**63 - 1)
 
 

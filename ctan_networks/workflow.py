@@ -19,6 +19,7 @@ from types import FrameType, TracebackType
 from typing import Any
 
 from ctan_networks.errors import ConfigError, CTANError
+from ctan_networks.utils import atomic_path
 
 __all__ = [
     "bundle_root",
@@ -27,6 +28,7 @@ __all__ = [
     "explain_errors",
     "for_tasks",
     "pick_weights",
+    "require_output",
     "trained_on",
     "trained_with",
     "warn_of_phantom_weights",
@@ -174,6 +176,30 @@ def pick_weights(*candidates: str | os.PathLike) -> str:
     raise ConfigError(
         f"no weights: looked for {' and '.join(str(c) for c in candidates)}. Train first, or give --checkpoint FILE."
     )
+
+
+def require_output(output_dir: str | os.PathLike) -> None:
+    """See to it that results can be written, before the first case is predicted: make the folder, and a file in it.
+
+    Raises:
+        ConfigError: when that is not so; names the folder and what the system says.
+
+    """
+    try:
+        with atomic_path(Path(output_dir) / "test") as temporary:
+            temporary.write_bytes(b"test")
+            raise _Written
+    except _Written:
+        return
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"results cannot be written to {os.fspath(output_dir)} ({getattr(error, 'strerror', None) or error}). Give"
+            " another --output_dir, or see to its permissions and the space on its disk."
+        ) from error
+
+
+class _Written(Exception):  # noqa: N818
+    """Ends the writing of a file that is not to stay."""
 
 
 def keep_memory(limit: int | None = None) -> None:

@@ -113,7 +113,7 @@ def inference_config(plan: Plan) -> dict[str, Any]:
         "postprocessing": {"_target_": "Compose", "transforms": _postprocessing(plan)},
         "handlers": _handlers(plan),
         "evaluator": {
-            "_target_": "SupervisedEvaluator",
+            "_target_": "ctan_networks.engines.CaseByCaseEvaluator",
             "device": "@device",
             "val_data_loader": "@dataloader",
             "network": "@network",
@@ -126,6 +126,7 @@ def inference_config(plan: Plan) -> dict[str, Any]:
         "run": [
             "$workflow.warn_of_phantoms(phantoms.is_phantom(@dataset#data))",
             "$workflow.warn_of_phantom_weights(@checkpoint, @bundle_root)",
+            "$workflow.require_output(@output_dir)",
             "$@evaluator.run()",
         ],
     }

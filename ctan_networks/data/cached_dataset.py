@@ -18,7 +18,7 @@ from monai.utils import convert_to_tensor
 
 from ctan_networks.data.fingerprint import fingerprint, fingerprint_files
 from ctan_networks.data.meta import pack_meta, unpack_meta
-from ctan_networks.errors import CTANError, DataError
+from ctan_networks.errors import DataError, reason_of
 from ctan_networks.utils import archive_damage, atomic_path, derive_seed, remove_leftovers
 
 __all__ = ["CachedDataset"]
@@ -108,7 +108,7 @@ class CachedDataset(PersistentDataset):
                 self.transform.set_random_state(seed=derive_seed(self.seed, epoch, name) % 2**32)
             out = self._post_transform(prepared)
         except Exception as error:
-            raise DataError(f"case {name}: {_reason(error)}") from error
+            raise DataError(f"case {name}: {reason_of(error)}") from error
         for part in out if isinstance(out, list) else [out]:
             if isinstance(part, dict):
                 part.setdefault("case", name)
@@ -146,15 +146,3 @@ class CachedDataset(PersistentDataset):
                 error,
             )
         self.told = True
-
-
-def _reason(error: BaseException) -> str:
-    """The first thing that went wrong, without the layers of transforms around it."""
-    cause: BaseException | None = error
-    root = error
-    while cause is not None:
-        root = cause
-        if isinstance(cause, CTANError):
-            return str(cause)
-        cause = cause.__cause__ or cause.__context__
-    return str(root) if isinstance(root, OSError | MemoryError) else f"{type(root).__name__}: {root}"

@@ -16,7 +16,7 @@ from PIL import Image
 from ctan_networks.data.duplicates import merge_groups, near_pairs, perceptual_hash
 from ctan_networks.data.ham10000_labels import CLASSES, Labels, read_labels
 from ctan_networks.data.photo_reader import open_photo
-from ctan_networks.data.volume_list import existing_path
+from ctan_networks.data.volume_list import existing_path, refuse_same_names
 from ctan_networks.errors import DataError
 from ctan_networks.reading import walk_folder
 
@@ -140,7 +140,7 @@ def photo_list(dataset_dir: str | os.PathLike) -> list[Item]:
         have the same) and "image".
 
     Raises:
-        DataError: when nothing is there.
+        DataError: when nothing is there, or two would have one name.
 
     """
     path = existing_path(dataset_dir, "to predict on")
@@ -155,6 +155,7 @@ def photo_list(dataset_dir: str | os.PathLike) -> list[Item]:
         if stems[name] > 1:
             name = photo.relative_to(path).as_posix().replace("/", "_")
         items.append({"case": name, "image": str(photo)})
+    refuse_same_names(items, "Rename one")
     return items
 
 

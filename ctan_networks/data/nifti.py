@@ -13,7 +13,6 @@ from typing import Any
 import nibabel as nib
 import numpy as np
 from monai.data import NibabelReader
-from monai.data.utils import correct_nifti_header_if_necessary
 from nibabel.fileholders import FileHolder
 
 from ctan_networks.errors import DataError
@@ -92,9 +91,11 @@ def read_nifti(path: Path, channels: bool = False, finite: bool = True) -> tuple
     reader = NibabelReader(squeeze_non_spatial_dims=True)
     with _whole(path, channels) as image:
         with library_errors(path):
-            # What its read() does, on a stream of ours.
+            # What its read() does, on a stream of ours; but the affine is the header's, whatever pixdim says. MONAI's
+            # correct_nifti_header_if_necessary takes qform where sform has other voxels, and results would lie beside
+            # the image in every viewer.
             reader.filenames = (str(path),)
-            array, meta = reader.get_data(correct_nifti_header_if_necessary(image))
+            array, meta = reader.get_data(image)
         if finite:
             check_finite(path, array)
     return array, meta

@@ -18,7 +18,7 @@ import pandas as pd
 
 from ctan_networks.errors import DataError
 from ctan_networks.reading import check_geometry, require_file
-from ctan_networks.utils import atomic_path
+from ctan_networks.utils import atomic_path, result_path
 
 __all__ = [
     "CT_OFFSET",
@@ -236,7 +236,7 @@ def write_sparse_csv(path: str | os.PathLike, array: np.ndarray, mask: bool = Fa
         parts: list[float] = [0] * (2 * len(index))
         parts[::2], parts[1::2] = index.tolist(), data.tolist()
         lines = (f"%d,{number}\n" * len(index)) % tuple(parts)
-    with atomic_path(path) as temporary:
+    with result_path(path) as temporary:
         temporary.write_bytes((",data\n" + lines).encode())
 
 

@@ -153,6 +153,6 @@ def _as_case(path: Path) -> list[dict[str, str]]:
         return [{"case": path.parent.name, "image": str(path)}]
     if (path / "ct.csv").is_file():
         return [{"case": path.name, "image": str(path / "ct.csv")}]
-    if path.is_dir() and any(path.glob("*.csv")) and re.fullmatch(r"pt_\d+", path.name):
+    if re.fullmatch(r"pt_\d+", path.name) and path.is_dir() and any(p.suffix == ".csv" for p in list_folder(path)):
         _require_ct(path)
     return as_volume(path)

@@ -12,6 +12,7 @@ from pathlib import Path
 from ctan_networks.data.case_reader import ct_slices
 from ctan_networks.errors import DataError
 from ctan_networks.reading import list_folder
+from ctan_networks.utils import file_name
 
 __all__ = ["volume_list"]
 
@@ -123,7 +124,7 @@ def cases_inside(folder: Path, as_case: Callable[[Path], Items]) -> Items:
 
 
 def refuse_same_names(items: Sequence[dict[str, str]], advice: str) -> None:
-    """Results are filed under the name of the case.
+    """Results are filed under the name of the case, as far as its letters fit into the name of a file.
 
     Raises:
         DataError: when two cases have the same name.
@@ -131,9 +132,10 @@ def refuse_same_names(items: Sequence[dict[str, str]], advice: str) -> None:
     """
     first: dict[str, str] = {}
     for item in items:
-        if item["case"] in first:
+        name = file_name(item["case"])
+        if name in first:
             raise DataError(
-                f"two cases are called {item['case']}: {first[item['case']]} and {item['image']}. {advice}: results are"
-                " filed under the name."
+                f"two cases are called {name}: {first[name]} and {item['image']}. {advice}: results are filed under the"
+                " name."
             )
-        first[item["case"]] = item["image"]
+        first[name] = item["image"]

@@ -15,7 +15,7 @@ from pydicom.uid import UID, ExplicitVRLittleEndian, generate_uid
 
 import ctan_networks
 from ctan_networks.errors import DataError
-from ctan_networks.utils import atomic_path
+from ctan_networks.utils import result_path
 
 __all__ = ["base_dataset", "carry_text", "decimal", "decimals", "frame_of_reference", "new_uid", "save"]
 
@@ -156,6 +156,6 @@ def base_dataset(
 def save(data: Dataset, path: str | os.PathLike) -> Path:
     """Write a data set as a DICOM file, whole or not at all."""
     target = Path(path)
-    with atomic_path(target) as temporary:
+    with result_path(target) as temporary:
         pydicom.dcmwrite(temporary, data, enforce_file_format=True)
     return target

@@ -19,7 +19,7 @@ import ctan_networks
 from ctan_networks.dicom.ct_series import CTSeries
 from ctan_networks.dicom.write import MAKER, RESEARCH_ONLY, TEXT, frame_of_reference, new_uid
 from ctan_networks.errors import ConfigError, DataError
-from ctan_networks.utils import atomic_path
+from ctan_networks.utils import result_path
 
 __all__ = ["require_highdicom", "write_seg"]
 
@@ -103,7 +103,7 @@ def write_seg(
         omit_empty_frames=True,
     )
     target = Path(path)
-    with atomic_path(target) as temporary:
+    with result_path(target) as temporary:
         segmentation.save_as(temporary)
     return target
 

@@ -3,6 +3,7 @@
 
 from ctan_networks.engines.augmented_inference import TestTimeAugmentation
 from ctan_networks.engines.backends import inference_network
+from ctan_networks.engines.case_evaluator import CaseByCaseEvaluator
 from ctan_networks.engines.distributed import (
     end_processes,
     is_not_rank0,
@@ -19,6 +20,7 @@ from ctan_networks.engines.prepare_batch import PrepareMultiTaskBatch
 from ctan_networks.engines.stored_predictions import stored_predictions
 
 __all__ = [
+    "CaseByCaseEvaluator",
     "DistributedEvaluator",
     "GradientAggregation",
     "MixedPrecisionInferer",

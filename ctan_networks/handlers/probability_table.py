@@ -16,7 +16,7 @@ from ignite.engine import Engine, Events
 
 from ctan_networks.errors import ConfigError, DataError
 from ctan_networks.processes import gather_in_turn, rank, world_size
-from ctan_networks.utils import atomic_path
+from ctan_networks.utils import result_path
 
 __all__ = ["ProbabilityTable"]
 
@@ -130,8 +130,9 @@ class ProbabilityTable:
             return
         started = time.monotonic()
         table = pd.DataFrame(list(self.rows.values()), columns=self.columns)
-        with atomic_path(self.path) as path:
-            table.to_csv(path, index=False)
+        with result_path(self.path) as path:
+            # A name of a file need not be Unicode.
+            table.to_csv(path, index=False, errors="backslashreplace")
         self.written = len(self.rows)
         ended = time.monotonic()
         self.next_writing = ended + max(self.every, (ended - started) / WRITING_SHARE)

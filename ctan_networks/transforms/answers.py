@@ -16,7 +16,7 @@ from monai.transforms import MapTransform
 
 from ctan_networks.errors import ConfigError, DataError
 from ctan_networks.transforms.save import case_name
-from ctan_networks.utils import atomic_path
+from ctan_networks.utils import result_path
 
 __all__ = ["SaveProbabilityJSONd"]
 
@@ -66,7 +66,7 @@ class SaveProbabilityJSONd(MapTransform):
         written = []
         for key, filename in self.key_iterator(d, self.filenames):
             probability = self._probability(d, key)
-            with atomic_path(folder / filename) as path:
+            with result_path(folder / filename) as path:
                 path.write_text(json.dumps(probability, allow_nan=False) + "\n", encoding="utf-8")
             written.append(f"{filename} {probability:.3f}")
         if written:

@@ -13,10 +13,12 @@ import numpy as np
 import torch
 from monai.transforms import Transform
 
+from ctan_networks.dicom.write import TEXT
 from ctan_networks.dicom.write_seg import require_highdicom
 from ctan_networks.errors import DataError
 from ctan_networks.export.dicom_results import export_dicom, reference_series, to_series_grid
 from ctan_networks.transforms.save import case_name
+from ctan_networks.utils import shortened
 
 __all__ = ["ExportDICOMd"]
 
@@ -74,7 +76,9 @@ class ExportDICOMd(Transform):
             return d
         name = case_name(d)
         folder = self.output_dir / name / "dicom"
-        series, plan = reference_series(str(d[self.image_key].meta["filename_or_obj"]), folder, patient_id=name)
+        series, plan = reference_series(
+            str(d[self.image_key].meta["filename_or_obj"]), folder, patient_id=shortened(name, TEXT)
+        )
         masks = dose = None
         if self.segmentation_key in d:
             volume = d[self.segmentation_key]

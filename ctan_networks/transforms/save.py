@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import logging
 import os
-import re
 from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from PIL import Image
 
 from ctan_networks.data.openkbp import GRID, write_sparse_csv
 from ctan_networks.errors import DataError
-from ctan_networks.utils import atomic_path, name_of_image
+from ctan_networks.utils import file_name, name_of_image, result_path
 
 __all__ = ["SaveCased", "SaveMaskd", "SaveSubmissiond"]
 
@@ -29,8 +28,7 @@ logger = logging.getLogger(__name__)
 
 def case_name(data: Mapping[Hashable, Any]) -> str:
     """The case's name, fit to be a file name; that of its image, which MONAI Label gives, where it has none."""
-    name = str(data.get("case") or name_of_image(str(data.get("image_path", "case"))))
-    return re.sub(r"[^\w.-]+", "_", name) or "case"
+    return file_name(str(data.get("case") or name_of_image(str(data.get("image_path", "case")))))
 
 
 def as_nifti_lays_it_out(volume: np.ndarray) -> np.ndarray:
@@ -93,7 +91,7 @@ class SaveCased(MapTransform):
             image.set_qform(affine, 1)
             image.set_sform(affine, 1)
             target = self.output_dir / name / f"{name}_{postfix}.nii.gz"
-            with atomic_path(target) as path:
+            with result_path(target) as path:
                 nibabel.save(image, path)
             written[postfix] = str(target)
         logger.info("case %s: written to %s", name, self.output_dir / name)
@@ -127,7 +125,7 @@ class SaveMaskd(MapTransform):
             mask = np.asarray(torch.as_tensor(d[key]).cpu())
             if mask.ndim != 3 or len(mask) != 1:
                 raise DataError(f"case {d.get('case', '?')}: a PNG holds one mask [1, x, y], not {list(mask.shape)}.")
-            with atomic_path(self.output_dir / f"{case_name(d)}_{self.postfix}.png") as path:
+            with result_path(self.output_dir / f"{case_name(d)}_{self.postfix}.png") as path:
                 Image.fromarray(((mask[0].T > 0) * 255).astype(np.uint8)).save(path)
         return d
 

@@ -16,7 +16,7 @@ from monai.transforms import MapTransform
 from PIL import Image
 
 from ctan_networks.transforms.save import case_name
-from ctan_networks.utils import atomic_path
+from ctan_networks.utils import result_path
 
 __all__ = ["SavePicturesd"]
 
@@ -84,15 +84,15 @@ class SavePicturesd(MapTransform):
 def _map(start: Path, values: np.ndarray) -> Path:
     if len(values) == 1:
         target = start.with_name(f"{start.name}.tif")
-        with atomic_path(target) as path:
+        with result_path(target) as path:
             Image.fromarray(values[0].astype(np.float32)).save(path)
         return target
     target = start.with_name(f"{start.name}.npy")
-    with atomic_path(target) as path, open(path, "wb") as file:
+    with result_path(target) as path, open(path, "wb") as file:
         np.save(file, np.moveaxis(values, 0, -1).astype(np.float32))
     return target
 
 
 def _save(target: Path, picture: np.ndarray) -> None:
-    with atomic_path(target) as path:
+    with result_path(target) as path:
         Image.fromarray(picture.astype(np.uint8)).save(path)

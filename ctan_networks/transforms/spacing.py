@@ -1,14 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The one place that works round a fault of MONAI's ``Spacingd``."""
+"""MONAI's ``Spacingd`` without a fault of it, and with a limit."""
 
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping
+from math import prod
 from typing import Any
 
+from monai.data import MetaTensor
 from monai.transforms import Spacingd
 
+from ctan_networks.errors import DataError
+
 __all__ = ["KeepKeysSpacingd"]
+
+# Resampling may make this many voxels, or this many times those of the file, whichever is more. Coarser voxels hold
+# nothing that a network could go by, and would fill the memory: 48^3 of 100 mm become 3 * 10^9 of 3.9 x 3.9 x 2.5 mm.
+MAX_RESAMPLED, MAX_GROWTH = 2**24, 8
 
 
 class KeepKeysSpacingd(Spacingd):
@@ -21,9 +29,14 @@ class KeepKeysSpacingd(Spacingd):
 
     Arguments are those of ``monai.transforms.Spacingd``; none of ``keys`` may begin with another one and "_".
 
+    Raises:
+        DataError: when the voxels are so coarse that memory would be filled with what lies between them.
+
     """
 
     def __call__(self, data: Mapping[Hashable, Any], lazy: bool | None = None) -> dict[Hashable, Any]:
+        for key in self.key_iterator(dict(data)):
+            self._check_size(data[key])
         taken = set(self.keys)
         held: dict[Hashable, Any] = {
             key: value
@@ -35,3 +48,17 @@ class KeepKeysSpacingd(Spacingd):
         }
         rest = {key: value for key, value in data.items() if key not in held}
         return {**super().__call__(rest, lazy), **held}
+
+    def _check_size(self, image: Any) -> None:
+        if not isinstance(image, MetaTensor):
+            return
+        # Lazily: the size is known, and nothing is computed.
+        probe: Any = self.spacing_transform(MetaTensor(image.as_tensor(), affine=image.affine), lazy=True)
+        size = [int(n) for n in probe.peek_pending_shape()]
+        before, after = prod(image.shape[1:]), prod(size)
+        if after > max(MAX_RESAMPLED, MAX_GROWTH * before):
+            raise DataError(
+                f"voxels of {' x '.join(f'{s:.4g}' for s in image.pixdim.tolist())} mm are too coarse: resampled,"
+                f" {' x '.join(str(n) for n in image.shape[1:])} voxels would be {' x '.join(map(str, size))}. Set the"
+                " voxel size right, or give a finer image."
+            )

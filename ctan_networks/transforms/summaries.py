@@ -20,7 +20,7 @@ from monai.utils import ensure_tuple_rep
 from ctan_networks.errors import ConfigError
 from ctan_networks.metrics.plan_metrics import STATISTICS, dose_statistics
 from ctan_networks.transforms.save import case_name
-from ctan_networks.utils import atomic_path
+from ctan_networks.utils import result_path
 from ctan_networks.workflow import trained_on
 
 __all__ = ["RESULT", "DoseSummaryd", "ProbabilitySummaryd", "SaveSummaryd"]
@@ -72,7 +72,8 @@ class DoseSummaryd(MapTransform):
             found: dict[str, Any] = {"unit": "Gy", "maximum": _plain(dose.max()), "file": file}
             if self.segmentation_key in d:
                 masks = torch.as_tensor(d[self.segmentation_key]).cpu()
-                voxel = float(np.prod(volume.pixdim.numpy()))
+                # Not the product of the spacings: axes need not be at right angles.
+                voxel = abs(float(np.linalg.det(volume.affine[:3, :3].numpy())))
                 table = dose_statistics(dose, masks, self.structures, voxel)[0]
                 found["structures"] = {
                     name: {what: _plain(row[STATISTICS.index(what)]) for what in self.STATISTICS}
@@ -155,7 +156,7 @@ class SaveSummaryd(Transform):
         d = _note(d, {"weights": weights, "notice": notice})
         name = case_name(d)
         folder = self.output_dir if self.flat else self.output_dir / name
-        with atomic_path(folder / f"{name}_result.json") as path:
+        with result_path(folder / f"{name}_result.json") as path:
             path.write_text(json.dumps(d[RESULT], indent=4, allow_nan=False) + "\n", encoding="utf-8")
         return d
 

@@ -43,7 +43,8 @@ def fuzz(amount, tmp_path, capsys) -> Callable[..., Watched]:
     """Run one reader over broken copies of a template; fails with every kind of fault that was found.
 
     Half of the inputs are seeded corruptions of any file or of the folder; half (where ``change`` is given) are made
-    by ``change(folder, drawn)``, which writes what hypothesis drew from ``drawn``.
+    by ``change(folder, drawn)``, which writes what hypothesis drew from ``drawn``. ``limits`` are those of
+    :py:class:`harness.Watched`, where a reader needs others.
     """
 
     def run(
@@ -52,8 +53,9 @@ def fuzz(amount, tmp_path, capsys) -> Callable[..., Watched]:
         read: Callable[[Path], str],
         change: Callable[..., str] | None = None,
         drawn: SearchStrategy[Any] | None = None,
+        **limits: Any,
     ) -> Watched:
-        with Watched(read, template, tmp_path / "inputs") as watched:
+        with Watched(read, template, tmp_path / "inputs", **limits) as watched:
             good = watched(_nothing)
             assert good.kind == "read", f"the template is not good: {good}"
             watched.kinds.clear()

@@ -25,7 +25,6 @@ __all__ = ["Outcome", "Watched", "Wrong", "digest_of", "memory_in_chain"]
 
 # A busy machine must not make a fault of what it delays; what waits for ever uses no processor.
 CPU_SECONDS = 20.0
-WALL_SECONDS = 60.0
 MEMORY = 2 << 30
 NO_MEMORY = ("bad_alloc", "Unable to allocate", "ailed to allocate", "out of memory", "MemoryError")
 
@@ -99,11 +98,11 @@ def _judge(run: Callable[[], str], name: str) -> Outcome:
     return outcome
 
 
-def _serve(pipe: Any, read: Callable[[Path], str]) -> None:
+def _serve(pipe: Any, read: Callable[[Path], str], memory: int) -> None:
     """The child: one prepared folder after another."""
     with open("/proc/self/statm", encoding="ascii") as file:
         base = int(file.read().split()[0]) * resource.getpagesize()
-    resource.setrlimit(resource.RLIMIT_AS, (base + MEMORY, base + MEMORY))
+    resource.setrlimit(resource.RLIMIT_AS, (base + memory, base + memory))
     devnull = os.open(os.devnull, os.O_WRONLY)
     os.dup2(devnull, 1)
     os.dup2(devnull, 2)
@@ -131,11 +130,15 @@ class Watched:
         read: reads a folder; returns "read" or "left out", raises what the reader raises, or :py:class:`Wrong`.
         template: folder with good input, copied for each.
         place: folder for the copies.
+        cpu_seconds: of processor that an input may take; it may wait for others three times as long.
+        memory: bytes that the child may take above what it had.
     """
 
     read: Callable[[Path], str]
     template: Path
     place: Path
+    cpu_seconds: float = CPU_SECONDS
+    memory: int = MEMORY
     kinds: Counter = field(default_factory=Counter)
     faults: dict[str, Outcome] = field(default_factory=dict)
     digests: set[str] = field(default_factory=set)
@@ -153,7 +156,7 @@ class Watched:
     def _start(self) -> None:
         context = multiprocessing.get_context("fork")
         self._pipe, other = context.Pipe()
-        self._child = context.Process(target=_serve, args=(other, self.read), daemon=True)
+        self._child = context.Process(target=_serve, args=(other, self.read, self.memory), daemon=True)
         self._child.start()
         other.close()
 
@@ -183,11 +186,11 @@ class Watched:
         self._pipe.send((folder, prepare))
         how, outcome = "", None
         try:
-            until, cpu = time.monotonic() + WALL_SECONDS, self._cpu() + CPU_SECONDS
+            until, cpu = time.monotonic() + 3 * self.cpu_seconds, self._cpu() + self.cpu_seconds
             while outcome is None:
                 if not self._pipe.poll(0.5):
                     if time.monotonic() > until or self._cpu() > cpu:
-                        outcome = Outcome("fault", f"took more than {CPU_SECONDS:g} s, or waits for ever")
+                        outcome = Outcome("fault", f"took more than {self.cpu_seconds:g} s, or waits for ever")
                         self._stop()
                     continue
                 answer = self._pipe.recv()
