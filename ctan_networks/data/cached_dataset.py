@@ -18,6 +18,7 @@ from monai.utils import convert_to_tensor
 
 from ctan_networks.data.fingerprint import fingerprint, fingerprint_files
 from ctan_networks.data.meta import pack_meta, unpack_meta
+from ctan_networks.data.pseudonyms import without_folder_name
 from ctan_networks.errors import CTANError, DataError
 from ctan_networks.utils import archive_damage, atomic_path, derive_seed, remove_leftovers
 
@@ -108,7 +109,10 @@ class CachedDataset(PersistentDataset):
                 self.transform.set_random_state(seed=derive_seed(self.seed, epoch, name) % 2**32)
             out = self._post_transform(prepared)
         except Exception as error:
-            raise DataError(f"case {name}: {_reason(error)}") from error
+            reason = _reason(error)
+            hidden = without_folder_name(reason, item)
+            # The error that it comes from names the folder too.
+            raise DataError(f"case {name}: {hidden}") from (error if hidden == reason else None)
         for part in out if isinstance(out, list) else [out]:
             if isinstance(part, dict):
                 part.setdefault("case", name)

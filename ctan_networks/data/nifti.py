@@ -17,7 +17,14 @@ from monai.data.utils import correct_nifti_header_if_necessary
 from nibabel.fileholders import FileHolder
 
 from ctan_networks.errors import DataError
-from ctan_networks.reading import check_finite, check_geometry, check_voxels, library_errors, require_file
+from ctan_networks.reading import (
+    check_finite,
+    check_geometry,
+    check_voxels,
+    geometry_alone,
+    library_errors,
+    require_file,
+)
 
 __all__ = ["nifti_header", "read_nifti", "read_nifti_array"]
 
@@ -74,7 +81,7 @@ def read_nifti(path: Path) -> tuple[np.ndarray, dict[str, Any]]:
     """Read a NIfTI volume as :py:class:`monai.data.NibabelReader` does.
 
     Returns:
-        The array ``[x, y, z]`` and MONAI's metadata.
+        The array ``[x, y, z]`` and MONAI's metadata, as far as it is geometry.
 
     Raises:
         DataError: see :py:func:`read_nifti_array`.
@@ -87,7 +94,7 @@ def read_nifti(path: Path) -> tuple[np.ndarray, dict[str, Any]]:
             reader.filenames = (str(path),)
             array, meta = reader.get_data(correct_nifti_header_if_necessary(image))
         check_finite(path, array)
-    return array, meta
+    return array, geometry_alone(meta)
 
 
 @contextmanager

@@ -15,7 +15,8 @@ from PIL import Image
 
 from ctan_networks.data.case_reader import CaseReader
 from ctan_networks.data.photo_reader import open_photo
-from ctan_networks.errors import ConfigError, CTANError, DataError
+from ctan_networks.errors import ConfigError, DataError
+from ctan_networks.reading import geometry_alone, library_errors
 
 __all__ = ["TaskReader"]
 
@@ -92,7 +93,7 @@ class TaskReader(ImageReader):
         reader = NibabelReader(squeeze_non_spatial_dims=True)
         array, meta = _named(path, lambda: reader.get_data(reader.read(str(path))))
         # NIfTI keeps the fourth axis for time: vectors have theirs behind it.
-        return (array[:, :, :, 0] if array.ndim == 5 and array.shape[3] == 1 else array), meta
+        return (array[:, :, :, 0] if array.ndim == 5 and array.shape[3] == 1 else array), geometry_alone(meta)
 
     def _picture(self, path: Path) -> tuple[np.ndarray, dict[str, Any]]:
         if path.suffix.lower() == ".npy":
@@ -113,13 +114,8 @@ class TaskReader(ImageReader):
 
 
 def _named(path: Path, read: Callable[[], Any]) -> Any:
-    try:
-        return read()
-    except FileNotFoundError:
-        raise DataError(f"{path} is not there. Check the path.") from None
-    except CTANError:
-        raise
-    except Exception as error:
-        # Each library raises what it likes for a file that is cut short.
-        reason = str(error).strip() or type(error).__name__
-        raise DataError(f"{path} cannot be read ({reason}). Check that the file is whole.") from error
+    with library_errors(path):
+        try:
+            return read()
+        except FileNotFoundError:
+            raise DataError(f"{path} is not there. Check the path.") from None
