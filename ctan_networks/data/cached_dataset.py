@@ -108,7 +108,7 @@ class CachedDataset(PersistentDataset):
             if isinstance(self.transform, Compose):
                 self.transform.set_random_state(seed=derive_seed(self.seed, epoch, name) % 2**32)
             out = self._post_transform(prepared)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  whatever a transform raises, it is told with the case's name
             reason = _reason(error)
             hidden = without_folder_name(reason, item)
             # The error that it comes from names the folder too.
@@ -123,7 +123,8 @@ class CachedDataset(PersistentDataset):
             return self._pre_transform(deepcopy(item_transformed))
         key = fingerprint([item_transformed, fingerprint_files(item_transformed), self.transform_hash])
         entry = self.cache_dir / f"{key}.pt"
-        if entry.is_file():
+        # Path.is_file() raises where the folder may no longer be entered, or its disk has gone.
+        if os.path.isfile(entry):
             reason = archive_damage(entry)
             try:
                 if not reason:

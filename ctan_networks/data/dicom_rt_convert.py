@@ -94,10 +94,25 @@ def convert_patient(
             _write(new / DOSE, dose.dose, LPS_TO_RAS @ dose.affine)
             provenance["dose"] = {"files": len(plan.doses), "maximum_gy": round(float(dose.dose.max()), 3)}
         (new / PROVENANCE).write_text(json.dumps(provenance, indent=2) + "\n", encoding="utf-8")
-        if out.exists():
-            os.replace(out, Path(workplace) / "old")
-        os.replace(new, out)
+        _exchange(new, out, Path(workplace) / "old", key)
     return provenance | {"unmatched": unmatched}
+
+
+def _exchange(new: Path, out: Path, old: Path, key: str) -> None:
+    """Put a conversion in its place, unless another run that shares the folder has put the same one there meanwhile."""
+    for last in (False, True):
+        known = read_provenance(out)
+        if known is not None and known.get("fingerprint") == key:
+            return
+        try:
+            if out.exists():
+                os.replace(out, old)
+            os.replace(new, out)
+            return
+        except OSError:
+            # The other one was there between the look and the renaming.
+            if last:
+                raise
 
 
 def _write_structures(

@@ -176,7 +176,7 @@ def _accepted(path: str | os.PathLike, make: Any, **arguments: Any) -> Any:
 
 
 def _whole(header: pydicom.Dataset) -> pydicom.Dataset:
-    """A copy with what some exports leave out and highdicom asks for, and without what it takes for no date, time or sex."""
+    """A copy with what some exports leave out and highdicom asks for, without dates, times and sexes that are none."""
     copy = pydicom.Dataset()  # Dataset(header) would share its elements with the header
     # Iterating over a data set itself gives elements, and converts private ones.
     for tag in list(header.keys()):
