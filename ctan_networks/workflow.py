@@ -244,7 +244,7 @@ def _explain(kind: type[BaseException], error: BaseException, trace: TracebackTy
     if isinstance(error, KeyboardInterrupt):
         print(
             f"\nSTOPPED ({error or 'Ctrl-C'}). What was finished is kept. A training goes on from the end of its last"
-            " epoch: the same command with --resume True.",
+            " epoch: the same command with --resume True (a comparison: the same command).",
             file=sys.stderr,
         )
         return

@@ -8,6 +8,7 @@ import io
 import zipfile
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -125,7 +126,12 @@ def _layers(name: str, content: bytes, depth: int = 0) -> Iterator[tuple[str, by
     if depth > 3:
         return
     if content[:2] == b"\x1f\x8b":
-        yield from _layers(f"{name}(gz)", gzip.decompress(content), depth + 1)
+        # One that is cut short is searched as far as it goes.
+        unpacked = b""
+        with suppress(EOFError, OSError, zlib.error), gzip.GzipFile(fileobj=io.BytesIO(content)) as stream:
+            while piece := stream.read1(1 << 20):
+                unpacked += piece
+        yield from _layers(f"{name}(gz)", unpacked, depth + 1)
     elif content[:4] == b"PK\x03\x04":
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             for member in archive.namelist():

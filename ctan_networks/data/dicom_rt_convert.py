@@ -18,6 +18,7 @@ import numpy as np
 
 import ctan_networks
 from ctan_networks.data.nifti_patient import CT, DOSE
+from ctan_networks.data.pseudonyms import without_patient
 from ctan_networks.dicom.ct_series import CTSeries
 from ctan_networks.dicom.patient_folder import TreatmentPlan, read_treatment_plan, scan_folder
 from ctan_networks.dicom.rasterise import rasterise
@@ -123,25 +124,29 @@ def _write_structures(
     file, data = plan.structure_set
     rois = by_name(read_structures(file, data))
     drawn = [name for name, roi in rois.items() if roi.contours]
+
+    def shown(text: str) -> str:
+        return without_patient(text, plan.ct.headers[0])
+
     try:
         found, unmatched = match_rois(drawn, patterns)
     except DataError as error:
-        raise DataError(f"{file}: {error}") from None
+        raise DataError(f"{file}: {shown(str(error))}") from None
     voxel = abs(np.linalg.det(plan.ct.affine[:3, :3])) / 1000
     written = {}
     for structure, name in found.items():
         try:
             mask = rasterise(rois[name].contours, plan.ct.affine, plan.ct.shape)
         except DataError as error:
-            raise DataError(f"{file}: ROI {name!r}: {error}") from None
+            raise DataError(f"{file}: ROI {shown(name)!r}: {error}") from None
         if not mask.any():
             raise DataError(
-                f"{file}: ROI {name!r} lies outside of the CT. Export the structures together with the CT that they"
-                " were drawn on."
+                f"{file}: ROI {shown(name)!r} lies outside of the CT. Export the structures together with the CT that"
+                " they were drawn on."
             )
         _write(folder / f"{structure}.nii.gz", mask.astype(np.uint8), affine)
-        written[structure] = {"roi": name, "volume_cc": round(float(mask.sum() * voxel), 3)}
-    return written, unmatched
+        written[structure] = {"roi": shown(name), "volume_cc": round(float(mask.sum() * voxel), 3)}
+    return written, [shown(name) for name in unmatched]
 
 
 def _even(dose: DoseGrid, ct: CTSeries) -> DoseGrid:

@@ -5,17 +5,19 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
+import pydicom
 from pydicom.errors import InvalidDicomError
 
 from ctan_networks.dicom.elements import read_header, without_comment
 from ctan_networks.reading import walk_folder
 
-__all__ = ["case_of_folder", "tell_renamed", "without_folder_name"]
+__all__ = ["case_of_folder", "tell_renamed", "without_folder_name", "without_patient"]
 
 logger = logging.getLogger(__name__)
 
@@ -30,18 +32,30 @@ def case_of_folder(folder: Path) -> str:
             if not (Path(parent) / file).is_file():
                 continue
             try:
-                header = read_header(Path(parent) / file, PATIENT_TAGS)
-                with without_comment():
-                    words = [str(header.get("PatientID", ""))]
-                    words += str(header.get("PatientName", "")).replace("^", " ").replace("=", " ").split()
+                words = _words(read_header(Path(parent) / file, PATIENT_TAGS))
             except InvalidDicomError:
                 continue
             except Exception:  # noqa: BLE001  a damaged file is reported when it is used
                 continue
-            if any(len(word) > 2 and word.lower() in folder.name.lower() for word in words):
+            if any(word.lower() in folder.name.lower() for word in words):
                 return PSEUDONYM + sha256(os.fsencode(folder.name)).hexdigest()[:10]
             return folder.name
     return folder.name
+
+
+def without_patient(text: str, header: pydicom.Dataset) -> str:
+    """A text that somebody made up, such as a structure's name, without the patient's name and id in it."""
+    for word in _words(header):
+        text = re.sub(re.escape(word), "...", text, flags=re.IGNORECASE)
+    return text
+
+
+def _words(header: pydicom.Dataset) -> list[str]:
+    """Name and id of a patient, longest first; not what is so short that it stands everywhere."""
+    with without_comment():
+        words = [str(header.get("PatientID", ""))]
+        words += str(header.get("PatientName", "")).replace("^", " ").replace("=", " ").split()
+    return sorted((word for word in words if len(word) > 2), key=len, reverse=True)
 
 
 def without_folder_name(text: str, item: Mapping[str, Any]) -> str:

@@ -26,7 +26,7 @@ __all__ = ["BEST", "LAST", "TrainingCheckpoint"]
 logger = logging.getLogger(__name__)
 
 BEST, LAST = "model.pt", "last.pt"
-# What last.pt of the training before is called until the first epoch of a new one is kept.
+# What last.pt of the training before is called until a new one has ended.
 EARLIER = "last_earlier.pt"
 WRITTEN = (BEST, LAST, previous_of(Path(LAST)).name, "model.json", "history.csv")
 # Settings of a run that a resume cannot change, and those of its optimiser that it takes from the command line.
@@ -48,7 +48,7 @@ class TrainingCheckpoint:
     ``LambdaLR`` schedule from the command line, all else from the checkpoint.
 
     A training that starts anew in a folder sets last.pt of the one before aside, so that a resume of the new one does
-    not go on from it, and removes it when its own first epoch is kept.
+    not go on from it, and removes it at its own end.
 
     While it trains, no other process can train into the same folder; evaluation may read it.
 
@@ -101,6 +101,7 @@ class TrainingCheckpoint:
 
     def attach(self, engine: Engine) -> None:
         engine.add_event_handler(Events.STARTED, self.start)
+        engine.add_event_handler(Events.COMPLETED, self.forget_earlier)
         engine.add_event_handler(Events.COMPLETED | Events.TERMINATE, self.unlock)
         engine.add_event_handler(Events.EPOCH_STARTED, self.note_epoch)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.save_last)
@@ -139,6 +140,8 @@ class TrainingCheckpoint:
             )
         if loaded is None:
             logger.info("nothing to resume: %s is not there; training starts at epoch 1.", last)
+            if (self.folder / EARLIER).is_file():
+                logger.warning("%s is of the training before this one.", self.folder / EARLIER)
             return
         state, last = loaded
         for key in FIXED:
@@ -182,7 +185,15 @@ class TrainingCheckpoint:
             # Where last.pt is there, it is the one that stays.
             if file.is_file():
                 os.replace(file, self.folder / EARLIER)
-                logger.info("a new training: %s of the one before is %s until an epoch is kept.", file.name, EARLIER)
+                logger.warning(
+                    "a training starts anew in %s: %s of the one before is called %s until this one has ended. To go on"
+                    " with that one, stop now, rename it to %s and give --resume True.",
+                    *(self.folder, file.name, EARLIER, last.name),
+                )
+
+    def forget_earlier(self, engine: Engine) -> None:
+        if rank() == 0:
+            (self.folder / EARLIER).unlink(missing_ok=True)
 
     def reserve(self) -> None:
         """Lock the folder, and remove what a killed run left half written in it."""
@@ -265,7 +276,6 @@ class TrainingCheckpoint:
             "details": self.details,
         }
         save_checkpoint(state, self.folder / LAST, keep_previous=True)
-        (self.folder / EARLIER).unlink(missing_ok=True)
 
 
 def _not_finite(weights: Mapping[str, torch.Tensor]) -> str:

@@ -183,6 +183,24 @@ def test_a_folder_named_after_its_patient_is_named_nowhere(patient, tmp_path, ca
     assert "skipped: case case_" in said and "named after their patients" in said and find_marks(said.encode()) == {}
 
 
+def test_a_structure_that_is_named_after_the_patient(patient, tmp_path, caplog):
+    """It is found by its name, which is then shown without the patient's."""
+    caplog.set_level(logging.DEBUG)
+    folder = Path(shutil.copytree(patient, tmp_path / "data" / "anyone"))
+    (file,) = scan_folder(folder).structure_sets
+    structures = pydicom.dcmread(file)
+    for k, roi in enumerate(structures.StructureSetROISequence):
+        roi.ROIName = f"{MARKS[0]} {roi.ROIName} {MARKS[2].lower()}_{k}"
+    structures.save_as(file)
+    pattern = f"{MARKS[0]}rectum.*"
+    (item,) = dicom_rt_list(tmp_path / "data", tmp_path / "converted", {"Rectum": [pattern.lower()]})
+    assert item["segmentation"] == item["image"].removesuffix("/ct.nii.gz") and "ROI names that match no" in caplog.text
+    (unusable,) = dicom_rt_list(tmp_path / "data", tmp_path / "again", {"Any": [".*"]})
+    assert "fits" in unusable["unusable"]
+    said = caplog.text + unusable["unusable"]
+    assert find_marks(said.encode(), tmp_path / "converted") == {}
+
+
 def test_a_pack_holds_nothing_of_the_runs(bundles, tmp_path):
     bundle = tmp_path / "ham10000_ctan"
     shutil.copytree(
