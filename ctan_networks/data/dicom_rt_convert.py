@@ -7,8 +7,11 @@ import json
 import logging
 import math
 import os
+import shutil
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -35,6 +38,9 @@ logger = logging.getLogger(__name__)
 PROVENANCE = "provenance.json"
 # Counts up when converted cases must be made anew.
 FORMAT = 1
+WORKPLACE = ".converting-"
+# Seconds after which a workplace is no longer one in which another process is converting.
+LEFT_OVER = 3600.0
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
@@ -73,7 +79,7 @@ def convert_patient(
         return known
     plan = read_treatment_plan(scan_folder(source), need_structures, need_dose)
     out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".converting-") as workplace:
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=WORKPLACE) as workplace:
         new = Path(workplace) / "new"
         new.mkdir()
         affine = LPS_TO_RAS @ plan.ct.affine
@@ -97,6 +103,15 @@ def convert_patient(
         (new / PROVENANCE).write_text(json.dumps(provenance, indent=2) + "\n", encoding="utf-8")
         _exchange(new, out, Path(workplace) / "old", key)
     return provenance | {"unmatched": unmatched}
+
+
+def remove_workplaces(converted_dir: Path) -> None:
+    """Remove what a conversion that was killed left half written."""
+    for place in converted_dir.glob(f"{WORKPLACE}*"):
+        # It may go while it is looked at.
+        with suppress(OSError):
+            if time.time() - place.stat().st_mtime >= LEFT_OVER:
+                shutil.rmtree(place)
 
 
 def _exchange(new: Path, out: Path, old: Path, key: str) -> None:

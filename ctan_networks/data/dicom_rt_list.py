@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from ctan_networks.data.case_reader import ct_slices
-from ctan_networks.data.dicom_rt_convert import convert_patient, read_provenance
+from ctan_networks.data.dicom_rt_convert import convert_patient, read_provenance, remove_workplaces
 from ctan_networks.data.nifti_patient import CT, DOSE, is_nifti_patient
 from ctan_networks.data.pseudonyms import case_of_folder, tell_renamed, without_folder_name
 from ctan_networks.data.volume_list import as_volume, existing_path, refuse_same_names, visible
@@ -58,6 +58,7 @@ def dicom_rt_list(
     folders = [p for p in visible(root) if p.is_dir()] if root.is_dir() else []
     if not folders:
         raise DataError(f"{root} holds no patient. It must hold {LAYOUT}.")
+    remove_workplaces(Path(converted_dir))
     items: list[dict[str, Any]] = []
     unmatched: dict[str, int] = {}
     for number, folder in enumerate(folders, start=1):

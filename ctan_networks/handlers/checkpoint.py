@@ -16,7 +16,13 @@ from ignite.engine import Engine, Events
 from torch import nn
 
 from ctan_networks.errors import ConfigError, DataError
-from ctan_networks.handlers.checkpoint_files import load_checkpoint, previous_of, save_checkpoint, save_text
+from ctan_networks.handlers.checkpoint_files import (
+    load_checkpoint,
+    previous_of,
+    restore,
+    save_checkpoint,
+    save_text,
+)
 from ctan_networks.handlers.run_lock import lock_run
 from ctan_networks.processes import gather_in_turn, rank
 from ctan_networks.utils import remove_leftovers
@@ -29,9 +35,8 @@ BEST, LAST = "model.pt", "last.pt"
 # What last.pt of the training before is called until a new one has ended.
 EARLIER = "last_earlier.pt"
 WRITTEN = (BEST, LAST, previous_of(Path(LAST)).name, "model.json", "history.csv")
-# Settings of a run that a resume cannot change, and those of its optimiser that it takes from the command line.
+# Settings of a run that a resume cannot change.
 FIXED = ("phantom", "architecture", "tasks", "weighting")
-RATES = ("lr", "initial_lr", "weight_decay")
 
 # Seconds after which a half-written file is nobody's any more, where no lock tells.
 LEFT_OVER = 3600.0
@@ -143,7 +148,7 @@ class TrainingCheckpoint:
             if (self.folder / EARLIER).is_file():
                 logger.warning("%s is of the training before this one.", self.folder / EARLIER)
             return
-        state, last = loaded
+        state, found_in = loaded
         for key in FIXED:
             if key in self.details and state["details"].get(key) != self.details[key]:
                 raise ConfigError(
@@ -160,12 +165,15 @@ class TrainingCheckpoint:
         name = ""
         try:
             for name, thing in self.objects.items():
-                _restore(thing, state["objects"][name])
+                restore(thing, state["objects"][name])
         except (KeyError, RuntimeError, TypeError, ValueError) as error:
             raise ConfigError(
                 f"cannot resume {last}: its {name} does not fit this run's ({' '.join(str(error).split())[:300]}). Give"
                 " the settings that it was trained with, or another --output_dir."
             ) from error
+        if found_in != last and rank() == 0:
+            # The damaged last.pt would become last_previous.pt, in its place, a moment before the next one is there.
+            os.replace(found_in, last)
         scaler = getattr(engine, "scaler", None)
         if scaler is not None and state.get("scaler"):
             scaler.load_state_dict(state["scaler"])
@@ -283,22 +291,3 @@ def _not_finite(weights: Mapping[str, torch.Tensor]) -> str:
     return next(
         (name for name, value in weights.items() if value.is_floating_point() and not bool(value.isfinite().all())), ""
     )
-
-
-def _restore(thing: Any, saved: Mapping[str, Any]) -> None:
-    """Load a state; learning rate, weight decay and length of the schedule are those that this run was given."""
-    if isinstance(thing, torch.optim.Optimizer):
-        given = [{key: group[key] for key in RATES if key in group} for group in thing.param_groups]
-        thing.load_state_dict(dict(saved))
-        for group, own in zip(thing.param_groups, given, strict=True):
-            group.update(own)
-    elif isinstance(thing, torch.optim.lr_scheduler.LambdaLR):
-        # Its state holds the length of the schedule, too, behind whose end a longer run's rate would rise again.
-        step = saved["last_epoch"]
-        rates = [base * factor(step) for base, factor in zip(thing.base_lrs, thing.lr_lambdas, strict=True)]
-        counted = {"last_epoch": step, "_step_count": saved["_step_count"], "_last_lr": rates}
-        thing.load_state_dict({**thing.state_dict(), **counted})
-        for group, rate in zip(thing.optimizer.param_groups, rates, strict=True):
-            group["lr"] = rate
-    else:
-        thing.load_state_dict(saved)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import shutil
 from pathlib import Path
 
@@ -124,6 +125,16 @@ def test_two_runs_that_convert_at_once(cohort, patterns, tmp_path, monkeypatch, 
     assert ((out / "ct.nii.gz").stat().st_mtime_ns == stamps[0]) == same
     assert dicom_rt_convert.read_provenance(out)["fingerprint"] == found["fingerprint"]
     assert [p.name for p in tmp_path.iterdir()] == ["out"]
+
+
+def test_what_a_killed_conversion_left_is_removed(cohort, patterns, tmp_path):
+    for name in (".converting-old", ".converting-new"):
+        (tmp_path / "converted" / name / "new").mkdir(parents=True)
+        (tmp_path / "converted" / name / "new" / "ct.nii.gz").write_bytes(b"half")
+    os.utime(tmp_path / "converted" / ".converting-old", (1, 1))
+    shutil.copytree(cohort / "P001", tmp_path / "data" / "P001")
+    dicom_rt_list(tmp_path / "data", tmp_path / "converted", patterns)
+    assert sorted(p.name for p in (tmp_path / "converted").iterdir()) == [".converting-new", "P001"]
 
 
 MARKS = {

@@ -18,6 +18,7 @@ from ctan_networks.errors import ConfigError, DataError
 from ctan_networks.handlers import checkpoint
 from ctan_networks.handlers.checkpoint import TrainingCheckpoint
 from ctan_networks.losses import MaskedL1Loss, MultiTaskLoss, parameter_groups
+from ctan_networks.utils import archive_damage
 
 DETAILS = {"phantom": True, "architecture": "ctan", "tasks": ["a", "b"], "weighting": "uncertainty", "seed": 0}
 STEPS = 3
@@ -96,6 +97,17 @@ def test_a_new_training_that_is_killed_early_does_not_go_on_from_the_one_before(
     assert len(rates) == 2 * STEPS and "nothing to resume" in caplog.text
     assert not (tmp_path / "last_earlier.pt").exists()
     assert torch.load(tmp_path / "last.pt", weights_only=True)["details"]["seed"] == 1
+
+
+def test_a_damaged_checkpoint_never_takes_the_place_of_the_whole_one(tmp_path):
+    """Killed while the next one is written, the run would have had none."""
+    training(tmp_path, 2)
+    last = tmp_path / "last.pt"
+    last.write_bytes(last.read_bytes()[:500])
+    training(tmp_path, 3, resume=True, stop_in=2)
+    assert not archive_damage(last) and torch.load(last, weights_only=True)["epoch"] == 1
+    rates, _ = training(tmp_path, 3, resume=True)
+    assert len(rates) == 2 * STEPS and torch.load(tmp_path / "last_previous.pt", weights_only=True)["epoch"] == 2
 
 
 @pytest.mark.parametrize(
