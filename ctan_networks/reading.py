@@ -4,13 +4,16 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from math import prod
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from monai.utils import MetaKeys
 
 from ctan_networks.errors import ConfigError, CTANError, DataError
 
@@ -19,9 +22,11 @@ __all__ = [
     "check_finite",
     "check_geometry",
     "check_voxels",
+    "geometry_alone",
     "is_there",
     "library_errors",
     "list_folder",
+    "reason_without_quotes",
     "require_file",
     "walk_folder",
 ]
@@ -37,6 +42,19 @@ MAX_EXTENT_MM = 10_000.0
 MIN_DETERMINANT = 1e-3
 REASON = 300
 MAX_VALUE = float(np.finfo(np.float32).max)
+# What libraries quote of a file may be a name or a birth date: 'invalid literal for int(): ...'.
+QUOTED = re.compile(r"""(?<!\w)b?(["'])(?:.*?)\1(?!\w)""", re.DOTALL)
+# Metadata that says where voxels lie. The rest of a header may hold names, and what a reader gives ends in the cache.
+GEOMETRY = tuple(
+    str(key)
+    for key in (
+        MetaKeys.AFFINE,
+        MetaKeys.ORIGINAL_AFFINE,
+        MetaKeys.SPATIAL_SHAPE,
+        MetaKeys.SPACE,
+        MetaKeys.ORIGINAL_CHANNEL_DIM,
+    )
+)
 
 
 @contextmanager
@@ -44,14 +62,28 @@ def library_errors(where: str | os.PathLike, advice: str = "Check that the file 
     """Around calls of a library that reads a file, and around nothing else: what it raises becomes a DataError.
 
     Libraries raise whatever the place of the damage leads to: struct.error, IndexError, zlib.error, RecursionError ...
+    What they quote of the file is left out, and their own error is not shown as the cause, as it quotes it too: it may
+    identify a patient.
     """
     try:
         yield
     except CTANError:
         raise
-    except Exception as error:
-        reason = " ".join(str(error).split())[:REASON] or type(error).__name__
-        raise DataError(f"{where} cannot be read ({reason}). {advice}") from error
+    except Exception as error:  # noqa: BLE001  see above
+        reason = " ".join(reason_without_quotes(error).split())[:REASON] or type(error).__name__
+        raise DataError(f"{where} cannot be read ({reason}). {advice}") from None
+
+
+def reason_without_quotes(error: BaseException) -> str:
+    """What a library's error says, without what it quotes of the file; of the system's errors with the file's name."""
+    if isinstance(error, OSError) and error.errno is not None:
+        return str(error)
+    return QUOTED.sub("...", str(error))
+
+
+def geometry_alone(meta: Mapping[Any, Any]) -> dict[str, Any]:
+    """Of a reader's metadata what says where the voxels lie, and nothing that a header says of the patient."""
+    return {str(key): value for key, value in meta.items() if str(key) in GEOMETRY}
 
 
 def require_file(path: str | os.PathLike, advice: str = "Check the path.") -> int:

@@ -144,7 +144,8 @@ def remove_leftovers(folder: str | os.PathLike[str], name: str = "", age: float 
     """
     removed = 0
     pattern = re.compile(rf"\.{re.escape(name[:40]) if name else '.+'}\.{TEMPORARY}[a-z0-9_]{{8}}(\..*)?")
-    with suppress(FileNotFoundError), os.scandir(os.fspath(folder)) as entries:
+    # A folder that is not there, or cannot be listed, is told of by whoever writes to it.
+    with suppress(OSError), os.scandir(os.fspath(folder)) as entries:
         for entry in entries:
             # It may go while it is looked at.
             with suppress(OSError):

@@ -37,6 +37,9 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
+# A place that may not be written to, or that is no folder where there must be one.
+UNUSABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG)
+
 
 def bundle_root() -> str:
     """The folder that holds ``configs/`` of the bundle that is being read, from whatever working directory.
@@ -267,7 +270,7 @@ def _explain(kind: type[BaseException], error: BaseException, trace: TracebackTy
     if isinstance(error, KeyboardInterrupt):
         print(
             f"\nSTOPPED ({error or 'Ctrl-C'}). What was finished is kept. A training goes on from the end of its last"
-            " epoch: the same command with --resume True.",
+            " epoch: the same command with --resume True (a comparison: the same command).",
             file=sys.stderr,
         )
         return
@@ -289,6 +292,13 @@ def _explain(kind: type[BaseException], error: BaseException, trace: TracebackTy
             print(
                 f"\nERROR: a disk is full ({cause}). Free space on it; a training goes on from the end of its last"
                 " epoch: the same command with --resume True.",
+                file=sys.stderr,
+            )
+            return
+        if isinstance(cause, OSError) and cause.errno in UNUSABLE and cause.filename is not None:
+            print(
+                f"\nERROR: {os.fsdecode(cause.filename)} cannot be used ({cause.strerror}). Check that path and its"
+                " permissions, or give another one, such as another --output_dir.",
                 file=sys.stderr,
             )
             return

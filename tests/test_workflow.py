@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import platform
 import signal
 import subprocess
@@ -102,6 +103,12 @@ def test_a_full_disk_is_the_reason_wherever_it_was(monkeypatch, capsys):
     assert capsys.readouterr().err.strip().splitlines()[-1] == "ERROR: cannot write last.pt: free space"
     sys.excepthook(OSError, OSError(errno.ENOENT, "No such file"), None)
     assert "ERROR" not in capsys.readouterr().err
+    # A folder that is a file, one that may not be written to: TensorBoard's is the first that is made.
+    for number in (errno.ENOTDIR, errno.EROFS, errno.EACCES):
+        wrapped.__cause__ = OSError(number, os.strerror(number), "out/tensorboard")
+        sys.excepthook(RuntimeError, wrapped, None)
+        last = capsys.readouterr().err.strip().splitlines()[-1]
+        assert last.startswith(f"ERROR: out/tensorboard cannot be used ({os.strerror(number)}). Check")
 
 
 RECIPES = {"phantom": {"epochs": 1}, "cpu": {"epochs": 2}, "gpu": {"epochs": 3}}

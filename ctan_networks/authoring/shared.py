@@ -44,7 +44,7 @@ def dataset(plan: Plan, data: str, transform: str) -> dict[str, Any]:
         "adapt": {
             "_target_": "ctan_networks.data.MONAILabelItem",
             "classes": "@classes",
-            "files": [task.name for task in plan.regressions],
+            "files": [task.name for task in (*plan.regressions, *plan.segmentations[1:])],
             "segmentation": plan.segmentations[0].name if plan.segmentations else None,
         },
     }

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import nibabel as nib
 import numpy as np
-import pydicom
 
+from ctan_networks.dicom.elements import read_dicom
 from ctan_networks.errors import ConfigError, DataError
 from ctan_networks.export.dicom_results import export_dicom as write
 from ctan_networks.export.dicom_results import reference_series, to_series_grid
@@ -70,7 +70,7 @@ def export_dicom(
     if dose_file is not None:
         image = _load(dose_file)
         dose = to_series_grid(np.asanyarray(image.dataobj), image.affine, series, order=1)
-    given = pydicom.dcmread(plan) if plan else found
+    given = read_dicom(plan) if plan else found
     written = write(series, output_dir, masks=masks, dose=dose, plan=given, prescription=prescription, seg=seg)
     return {kind: str(path) for kind, path in written.items()}
 

@@ -24,6 +24,8 @@ __all__ = ["Job", "code_version", "execute", "make_jobs"]
 
 logger = logging.getLogger(__name__)
 
+# Processes of the runs, each waited for in a thread.
+RUNNING: list[subprocess.Popen] = []
 # Rooms that do not change what a training or an evaluation computes.
 WITHOUT_EFFECT = ("commands", "comparison", "export", "phantoms", "reports")
 
@@ -100,7 +102,7 @@ class Job:
             with open(self.folder / "log.txt", "ab") as log:
                 log.write(f"\n$ {shlex.join(command)}\n".encode())
                 log.flush()
-                code = subprocess.call(command, stdout=log, stderr=subprocess.STDOUT, env=environment)
+                code = _call(command, stdout=log, stderr=subprocess.STDOUT, env=environment)
             if code:
                 last = (self.folder / "log.txt").read_text(errors="replace").strip().splitlines()[-1]
                 raise CTANError(
@@ -177,8 +179,24 @@ def execute(jobs: Sequence[Job], parallel: int = 1) -> list[str]:
             logger.info("%s: finished (%d of %d)", job.run.name, sum(j.finished for j in jobs), len(jobs))
 
     with ThreadPoolExecutor(max_workers=parallel) as pool:
-        list(pool.map(one, waiting))
+        try:
+            list(pool.map(one, waiting))
+        except BaseException:
+            # Ctrl-C, or SIGTERM: a training that lived on would keep its folder locked against the next call.
+            for process in RUNNING.copy():
+                process.terminate()
+            raise
     return failures
+
+
+def _call(command: Sequence[str], **options: Any) -> int:
+    """As ``subprocess.call``, of a process that :py:func:`execute` ends when it is stopped itself."""
+    with subprocess.Popen(command, **options) as process:
+        RUNNING.append(process)
+        try:
+            return process.wait()
+        finally:
+            RUNNING.remove(process)
 
 
 def _text(value: Any) -> str:

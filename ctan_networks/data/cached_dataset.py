@@ -18,6 +18,7 @@ from monai.utils import convert_to_tensor
 
 from ctan_networks.data.fingerprint import fingerprint, fingerprint_files
 from ctan_networks.data.meta import pack_meta, unpack_meta
+from ctan_networks.data.pseudonyms import without_folder_name
 from ctan_networks.errors import DataError, reason_of
 from ctan_networks.utils import archive_damage, atomic_path, derive_seed, remove_leftovers
 
@@ -107,8 +108,11 @@ class CachedDataset(PersistentDataset):
             if isinstance(self.transform, Compose):
                 self.transform.set_random_state(seed=derive_seed(self.seed, epoch, name) % 2**32)
             out = self._post_transform(prepared)
-        except Exception as error:
-            raise DataError(f"case {name}: {reason_of(error)}") from error
+        except Exception as error:  # noqa: BLE001  whatever a transform raises, it is told with the case's name
+            reason = reason_of(error)
+            hidden = without_folder_name(reason, item)
+            # The error that it comes from names the folder too.
+            raise DataError(f"case {name}: {hidden}") from (error if hidden == reason else None)
         for part in out if isinstance(out, list) else [out]:
             if isinstance(part, dict):
                 part.setdefault("case", name)
@@ -119,7 +123,8 @@ class CachedDataset(PersistentDataset):
             return self._pre_transform(deepcopy(item_transformed))
         key = fingerprint([item_transformed, fingerprint_files(item_transformed), self.transform_hash])
         entry = self.cache_dir / f"{key}.pt"
-        if entry.is_file():
+        # Path.is_file() raises where the folder may no longer be entered, or its disk has gone.
+        if os.path.isfile(entry):
             reason = archive_damage(entry)
             try:
                 if not reason:

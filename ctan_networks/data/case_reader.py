@@ -25,7 +25,7 @@ from ctan_networks.dicom.ct_series import make_series, refuse_damaged
 from ctan_networks.dicom.elements import read_header, read_known
 from ctan_networks.dicom.patient_folder import read_ct, scan_folder
 from ctan_networks.errors import DataError
-from ctan_networks.reading import check_finite, check_geometry, library_errors, list_folder
+from ctan_networks.reading import check_finite, check_geometry, geometry_alone, library_errors, list_folder
 
 __all__ = ["CaseReader", "ct_slices"]
 
@@ -131,7 +131,7 @@ def _read_with(reader: ImageReader, path: Path) -> tuple[np.ndarray, dict[str, A
         )
     check_geometry(path, affine, array.shape)
     check_finite(path, array)
-    return array, meta
+    return array, geometry_alone(meta)
 
 
 def _itk_reader(path: Path) -> ImageReader:

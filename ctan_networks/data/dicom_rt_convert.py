@@ -7,8 +7,11 @@ import json
 import logging
 import math
 import os
+import shutil
 import tempfile
+import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -18,6 +21,7 @@ import numpy as np
 
 import ctan_networks
 from ctan_networks.data.nifti_patient import CT, DOSE
+from ctan_networks.data.pseudonyms import without_patient
 from ctan_networks.dicom.ct_series import CTSeries
 from ctan_networks.dicom.patient_folder import TreatmentPlan, read_treatment_plan, scan_folder
 from ctan_networks.dicom.rasterise import rasterise
@@ -34,6 +38,9 @@ logger = logging.getLogger(__name__)
 PROVENANCE = "provenance.json"
 # Counts up when converted cases must be made anew.
 FORMAT = 1
+WORKPLACE = ".converting-"
+# Seconds after which a workplace is no longer one in which another process is converting.
+LEFT_OVER = 3600.0
 LPS_TO_RAS = np.diag([-1.0, -1.0, 1.0, 1.0])
 
 
@@ -72,7 +79,7 @@ def convert_patient(
         return known
     plan = read_treatment_plan(scan_folder(source), need_structures, need_dose)
     out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=out.parent, prefix=".converting-") as workplace:
+    with tempfile.TemporaryDirectory(dir=out.parent, prefix=WORKPLACE) as workplace:
         new = Path(workplace) / "new"
         new.mkdir()
         affine = LPS_TO_RAS @ plan.ct.affine
@@ -94,10 +101,34 @@ def convert_patient(
             _write(new / DOSE, dose.dose, LPS_TO_RAS @ dose.affine)
             provenance["dose"] = {"files": len(plan.doses), "maximum_gy": round(float(dose.dose.max()), 3)}
         (new / PROVENANCE).write_text(json.dumps(provenance, indent=2) + "\n", encoding="utf-8")
-        if out.exists():
-            os.replace(out, Path(workplace) / "old")
-        os.replace(new, out)
+        _exchange(new, out, Path(workplace) / "old", key)
     return provenance | {"unmatched": unmatched}
+
+
+def remove_workplaces(converted_dir: Path) -> None:
+    """Remove what a conversion that was killed left half written."""
+    for place in converted_dir.glob(f"{WORKPLACE}*"):
+        # It may go while it is looked at.
+        with suppress(OSError):
+            if time.time() - place.stat().st_mtime >= LEFT_OVER:
+                shutil.rmtree(place)
+
+
+def _exchange(new: Path, out: Path, old: Path, key: str) -> None:
+    """Put a conversion in its place, unless another run that shares the folder has put the same one there meanwhile."""
+    for last in (False, True):
+        known = read_provenance(out)
+        if known is not None and known.get("fingerprint") == key:
+            return
+        try:
+            if out.exists():
+                os.replace(out, old)
+            os.replace(new, out)
+            return
+        except OSError:
+            # The other one was there between the look and the renaming.
+            if last:
+                raise
 
 
 def _write_structures(
@@ -108,25 +139,29 @@ def _write_structures(
     file, data = plan.structure_set
     rois = by_name(read_structures(file, data))
     drawn = [name for name, roi in rois.items() if roi.contours]
+
+    def shown(text: str) -> str:
+        return without_patient(text, plan.ct.headers[0])
+
     try:
         found, unmatched = match_rois(drawn, patterns)
     except DataError as error:
-        raise DataError(f"{file}: {error}") from None
+        raise DataError(f"{file}: {shown(str(error))}") from None
     voxel = abs(np.linalg.det(plan.ct.affine[:3, :3])) / 1000
     written = {}
     for structure, name in found.items():
         try:
             mask = rasterise(rois[name].contours, plan.ct.affine, plan.ct.shape)
         except DataError as error:
-            raise DataError(f"{file}: ROI {name!r}: {error}") from None
+            raise DataError(f"{file}: ROI {shown(name)!r}: {error}") from None
         if not mask.any():
             raise DataError(
-                f"{file}: ROI {name!r} lies outside of the CT. Export the structures together with the CT that they"
-                " were drawn on."
+                f"{file}: ROI {shown(name)!r} lies outside of the CT. Export the structures together with the CT that"
+                " they were drawn on."
             )
         _write(folder / f"{structure}.nii.gz", mask.astype(np.uint8), affine)
-        written[structure] = {"roi": name, "volume_cc": round(float(mask.sum() * voxel), 3)}
-    return written, unmatched
+        written[structure] = {"roi": shown(name), "volume_cc": round(float(mask.sum() * voxel), 3)}
+    return written, [shown(name) for name in unmatched]
 
 
 def _even(dose: DoseGrid, ct: CTSeries) -> DoseGrid:

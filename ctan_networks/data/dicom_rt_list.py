@@ -6,17 +6,14 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Iterable, Mapping, Sequence
-from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-from pydicom.errors import InvalidDicomError
-
 from ctan_networks.data.case_reader import ct_slices
-from ctan_networks.data.dicom_rt_convert import convert_patient, read_provenance
+from ctan_networks.data.dicom_rt_convert import convert_patient, read_provenance, remove_workplaces
 from ctan_networks.data.nifti_patient import CT, DOSE, is_nifti_patient
+from ctan_networks.data.pseudonyms import case_of_folder, tell_renamed, without_folder_name
 from ctan_networks.data.volume_list import as_volume, existing_path, refuse_same_names, visible
-from ctan_networks.dicom.elements import read_header
 from ctan_networks.dicom.patient_folder import plan_prescriptions
 from ctan_networks.errors import DataError
 from ctan_networks.reading import is_there, walk_folder
@@ -29,9 +26,7 @@ LAYOUT = (
     "one folder a patient, each with what the planning system exported (CT, RTSTRUCT, RTDOSE, RTPLAN, in any file"
     " names and sub-folders), or with ct.nii.gz, dose.nii.gz and a mask <structure>.nii.gz for each structure"
 )
-PATIENT_TAGS = ["PatientName", "PatientID"]
 LISTED = 40
-PSEUDONYM = "case_"
 
 
 def dicom_rt_list(
@@ -63,6 +58,7 @@ def dicom_rt_list(
     folders = [p for p in visible(root) if p.is_dir()] if root.is_dir() else []
     if not folders:
         raise DataError(f"{root} holds no patient. It must hold {LAYOUT}.")
+    remove_workplaces(Path(converted_dir))
     items: list[dict[str, Any]] = []
     unmatched: dict[str, int] = {}
     for number, folder in enumerate(folders, start=1):
@@ -72,7 +68,7 @@ def dicom_rt_list(
             logger.info("converted: case %s (%d of %d)", item["case"], number, len(folders))
             for roi in others:
                 unmatched[roi] = unmatched.get(roi, 0) + 1
-    _tell_renamed([(item["case"], Path(item["source"])) for item in items])
+    tell_renamed(items)
     if unmatched:
         listed = [f"{roi} ({count})" for roi, count in sorted(unmatched.items())]
         more = f" and {len(listed) - LISTED} more" if len(listed) > LISTED else ""
@@ -102,24 +98,13 @@ def dicom_rt_inference_list(dataset_dir: str | os.PathLike) -> list[dict[str, An
             found = _as_patient(entry, nested=True)
             items.extend(found)
             if not found:
-                logger.warning("%s: no CT, passed over", entry.name)
+                name = case_of_folder(entry) if entry.is_dir() else entry.name
+                logger.warning("%s: no CT, passed over", name)
     if not items:
         raise DataError(f"{path} holds nothing to predict on. Give a patient's folder, a volume (NIfTI), or {LAYOUT}.")
-    _tell_renamed([(item["case"], Path(item["image"])) for item in items if Path(item["image"]).is_dir()])
+    tell_renamed(items)
     refuse_same_names(items, "Rename one, or give one of the two folders")
     return items
-
-
-def _tell_renamed(cases: Sequence[tuple[str, Path]]) -> None:
-    """Say, without a name, that cases have pseudonyms."""
-    renamed = sum(case.startswith(PSEUDONYM) and case != folder.name for case, folder in cases)
-    if renamed:
-        logger.info(
-            "%d of %d folders are named after their patients: those cases are called %s...",
-            renamed,
-            len(cases),
-            PSEUDONYM,
-        )
 
 
 def _as_patient(path: Path, nested: bool) -> list[dict[str, Any]]:
@@ -128,7 +113,7 @@ def _as_patient(path: Path, nested: bool) -> list[dict[str, Any]]:
     if is_nifti_patient(path):
         return [_with_prescription({"case": path.name, "image": str(path / CT)}, path)]
     if _series_below(path, limit=1) if nested else next(ct_slices(path), None):
-        return [_with_prescription({"case": _case_name(path), "image": str(path)}, path)]
+        return [_with_prescription({"case": case_of_folder(path), "image": str(path)}, path)]
     return []
 
 
@@ -174,12 +159,13 @@ def _as_item(
         # NIfTI names no patient: nothing to look for in its files, of which there may be many.
         if is_nifti_patient(folder):
             return _complete(item, folder, patterns, prescription), None
-        item["case"] = _case_name(folder)
+        item["case"] = case_of_folder(folder)
         converted = converted_dir / item["case"]
         others = convert_patient(folder, converted, patterns).get("unmatched")
         return _complete(item, converted, patterns, prescription), others
     except DataError as error:
-        return {"case": item["case"], "source": str(folder), "image": str(folder), "unusable": str(error)}, others
+        item["image"] = str(folder)
+        return item | {"unusable": without_folder_name(str(error), item)}, others
 
 
 def _complete(
@@ -199,23 +185,3 @@ def _complete(
         raise DataError(f"{item['source']}: no plan states the prescription. Give it in Gy, as --prescription 78.")
     item["prescription"] = float(stated)
     return item
-
-
-def _case_name(folder: Path) -> str:
-    """The folder's name, or a pseudonym where that gives the patient away."""
-    for parent, _, files in walk_folder(folder):
-        for file in files:
-            if not (Path(parent) / file).is_file():
-                continue
-            try:
-                header = read_header(Path(parent) / file, PATIENT_TAGS)
-                words = [str(header.get("PatientID", ""))]
-                words += str(header.get("PatientName", "")).replace("^", " ").replace("=", " ").split()
-            except InvalidDicomError:
-                continue
-            except Exception:  # noqa: BLE001  a damaged file is reported when it is used
-                continue
-            if any(len(word) > 2 and word.lower() in folder.name.lower() for word in words):
-                return PSEUDONYM + sha256(os.fsencode(folder.name)).hexdigest()[:10]
-            return folder.name
-    return folder.name

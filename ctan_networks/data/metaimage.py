@@ -9,7 +9,7 @@ from math import prod
 from pathlib import Path
 
 from ctan_networks.errors import DataError
-from ctan_networks.reading import check_voxels, is_there, require_file
+from ctan_networks.reading import check_voxels, is_there, reason_without_quotes, require_file
 
 __all__ = ["check_metaimage", "read_metaimage_header", "refuse_outside"]
 
@@ -151,12 +151,13 @@ def _expected_bytes(path: str | os.PathLike, header: dict[str, str]) -> int:
         shape = [int(n) for n in header["DimSize"].split()]
         channels = int(header.get("ElementNumberOfChannels", "1"))
         if len(shape) != int(header["NDims"]) or min(*shape, channels) < 1:
-            raise ValueError(f"DimSize = {header['DimSize'][:80]}")
+            raise ValueError(f"DimSize = {' '.join(map(str, shape))}"[:80])
         size = prod(shape) * channels * TYPES[header["ElementType"]]
     except KeyError as error:
         raise DataError(f"{path}: the header has no {str(error)[1:-1]}, or one that is not known. {ADVICE}") from None
     except (TypeError, ValueError) as error:
-        raise DataError(f"{path}: the header makes no sense ({str(error)[:200]}). {ADVICE}") from None
+        # Not what stands there in place of a number, which may be anything.
+        raise DataError(f"{path}: the header makes no sense ({reason_without_quotes(error)[:200]}). {ADVICE}") from None
     check_voxels(path, [*shape, channels])
     return size
 

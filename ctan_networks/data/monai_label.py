@@ -15,6 +15,8 @@ __all__ = ["LABEL_MAP", "MONAILabelItem", "is_from_server"]
 
 # Says that an item's segmentation is one label map, and not the form that the data set's own files have.
 LABEL_MAP = "label_map"
+# Entries of the JSON file that are neither a class nor a path.
+NUMBERS = ("prescription",)
 
 
 def is_from_server(items: Iterable[Mapping[str, Any]]) -> bool:
@@ -29,8 +31,8 @@ class MONAILabelItem:
     The label becomes the segmentation. What MONAI Label has no place for (dose, diagnosis) is looked up in a JSON file
     beside the image that has its name, such as ``case1.json`` for ``case1.nii.gz``:
     ``{"dose": "doses/case1.nii.gz", "prescription": 70}`` or ``{"diagnosis": "nv"}``. Paths are relative to that file.
-    A task that is not there is unknown for this case. Without a dense task (``segmentation=None``) the label is not
-    used.
+    Other entries are not looked at. A task that is not there is unknown for this case. Without a dense task
+    (``segmentation=None``) the label is not used.
 
     Args:
         classes: for classification tasks the names of their classes; the JSON file has a name or its number.
@@ -82,7 +84,8 @@ class MONAILabelItem:
                         f"{file}: {entry} names {path}, which is not there. Paths are relative to the file."
                     )
                 found[entry] = str(path)
-        return found
+        # Whatever else somebody noted there, such as a name, would go to the cache.
+        return {entry: found[entry] for entry in (*self.classes, *self.files, *NUMBERS) if entry in found}
 
 
 def _class_number(value: Any, names: list[str], where: str) -> int:

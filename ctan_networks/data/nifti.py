@@ -16,7 +16,14 @@ from monai.data import NibabelReader
 from nibabel.fileholders import FileHolder
 
 from ctan_networks.errors import DataError
-from ctan_networks.reading import check_finite, check_geometry, check_voxels, library_errors, require_file
+from ctan_networks.reading import (
+    check_finite,
+    check_geometry,
+    check_voxels,
+    geometry_alone,
+    library_errors,
+    require_file,
+)
 
 __all__ = ["nifti_header", "read_nifti", "read_nifti_array"]
 
@@ -82,7 +89,8 @@ def read_nifti(path: Path, channels: bool = False, finite: bool = True) -> tuple
         finite: refuse values that are not finite.
 
     Returns:
-        The array ``[x, y, z]``, with ``channels`` also ``[x, y, z, ...]``, and MONAI's metadata.
+        The array ``[x, y, z]``, with ``channels`` also ``[x, y, z, ...]``, and MONAI's metadata, as far as it is
+        geometry.
 
     Raises:
         DataError: see :py:func:`read_nifti_array`.
@@ -98,7 +106,7 @@ def read_nifti(path: Path, channels: bool = False, finite: bool = True) -> tuple
             array, meta = reader.get_data(image)
         if finite:
             check_finite(path, array)
-    return array, meta
+    return array, geometry_alone(meta)
 
 
 @contextmanager

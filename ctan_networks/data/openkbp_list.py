@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from ctan_networks.data.openkbp import STRUCTURES
+from ctan_networks.data.pseudonyms import tell_renamed
 from ctan_networks.data.volume_list import as_volume, cases_inside, existing_path, refuse_same_names, visible
 from ctan_networks.errors import DataError
 from ctan_networks.reading import is_there, list_folder
@@ -98,6 +99,7 @@ def inference_list(dataset_dir: str | os.PathLike, split: str | None = None) -> 
             f"{path} holds nothing to predict on. Give an OpenKBP folder ({LAYOUT}), a NIfTI file, a folder with the"
             " slices of one DICOM CT series, or a folder of such patients, files or series."
         )
+    tell_renamed(items)
     refuse_same_names(items, "Rename one, or give the split or a single folder")
     return items
 

@@ -218,6 +218,9 @@ def _draw(
         for i in usable
     ]
     rows += [{"case": i["case"], "group": "", "stratum": "", "part": UNUSABLE, "reason": i[UNUSABLE]} for i in left_out]
+    if is_there(file):
+        # Another run has drawn them while this one looked at its cases, which may take minutes: one list for both.
+        return _read(items, file, fractions)
     with atomic_path(file) as temporary:
         # Cases are called as their files, whose names may be any bytes.
         frame = pd.DataFrame(rows, columns=COLUMNS, dtype=object).sort_values("case")

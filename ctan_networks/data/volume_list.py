@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ctan_networks.data.case_reader import ct_slices
+from ctan_networks.data.pseudonyms import case_of_folder, tell_renamed, without_folder_name
 from ctan_networks.errors import DataError
 from ctan_networks.reading import list_folder
 from ctan_networks.utils import file_name
@@ -36,8 +37,8 @@ def volume_list(dataset_dir: str | os.PathLike) -> Items:
             - the published STOIC2021 folder (it holds ``data/mha``), or the folder that holds it.
 
     Returns:
-        One item a case, in natural order, with "case" (name of the file without its suffix, or of the folder) and the
-        absolute path "image".
+        One item a case, in natural order, with "case" (name of the file without its suffix, or of the folder, or a
+        pseudonym where the folder is named after the patient) and the absolute path "image".
 
     Raises:
         DataError: when nothing to predict on is there, or when two cases have the same name.
@@ -53,6 +54,7 @@ def volume_list(dataset_dir: str | os.PathLike) -> Items:
             f"{path} holds nothing to predict on. Give a volume ({', '.join(VOLUMES)}), a folder with the slices of one"
             " DICOM CT series, or a folder of such volumes or series."
         )
+    tell_renamed(items)
     refuse_same_names(items, "Rename one, or give one of the two folders")
     return items
 
@@ -105,7 +107,7 @@ def visible(folder: Path) -> list[Path]:
 def as_volume(path: Path) -> Items:
     """The path itself as the only case (a volume, a folder with a DICOM CT series), or an empty list."""
     if path.is_dir():
-        return [{"case": path.name, "image": str(path)}] if next(ct_slices(path), None) else []
+        return [{"case": case_of_folder(path), "image": str(path)}] if next(ct_slices(path), None) else []
     suffix = next((s for s in VOLUMES if path.name.lower().endswith(s)), None)
     return [{"case": path.name[: -len(suffix)], "image": str(path)}] if suffix and path.is_file() else []
 
@@ -135,7 +137,7 @@ def refuse_same_names(items: Sequence[dict[str, str]], advice: str) -> None:
         name = file_name(item["case"])
         if name in first:
             raise DataError(
-                f"two cases are called {name}: {first[name]} and {item['image']}. {advice}: results are filed under the"
-                " name."
+                f"two cases are called {name}: {first[name]} and {without_folder_name(item['image'], item)}. {advice}:"
+                " results are filed under the name."
             )
-        first[name] = item["image"]
+        first[name] = without_folder_name(item["image"], item)

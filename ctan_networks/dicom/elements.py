@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pydicom
+from pydicom.config import disable_value_validation
 from pydicom.encaps import generate_frames
 from pydicom.errors import InvalidDicomError
 from pydicom.filereader import read_dataset, read_file_meta_info, read_preamble
@@ -21,7 +22,7 @@ from pydicom.uid import UID, DeflatedExplicitVRLittleEndian
 from ctan_networks.errors import DataError
 from ctan_networks.reading import library_errors, require_file
 
-__all__ = ["items", "number", "numbers", "pixels", "read_dicom", "read_header", "read_known", "text"]
+__all__ = ["items", "number", "numbers", "pixels", "read_dicom", "read_header", "read_known", "text", "without_comment"]
 
 ADVICE = "Export it again."
 # A planning system's largest structure sets have some 100 MB.
@@ -32,6 +33,10 @@ CHUNK = 1 << 20
 # Markers of JPEG and JPEG-LS frames that say their size; the others of this range do not.
 FRAME_MARKERS = {*range(0xC0, 0xD0), 0xF7} - {0xC4, 0xC8, 0xCC}
 J2K_START = b"\xff\x4f\xff\x51"
+
+
+# Around what looks at elements: pydicom comments on values that break DICOM's rules, and quotes them, birth dates too.
+without_comment = disable_value_validation
 
 
 class _Bounded(io.BufferedReader):
@@ -105,7 +110,7 @@ def read_known(file: str | os.PathLike, pixels: bool = False) -> pydicom.Dataset
 
 def text(file: str | os.PathLike, data: pydicom.Dataset, name: str, default: str = "") -> str:
     """An element as text; the default where it is absent or empty."""
-    with library_errors(file, ADVICE):
+    with library_errors(file, ADVICE), without_comment():
         value = data.get(name)
         return default if value is None else str(value)
 
@@ -123,7 +128,7 @@ def numbers(file: str | os.PathLike, data: pydicom.Dataset, name: str, count: in
         DataError: when it holds something else.
 
     """
-    with library_errors(file, ADVICE):
+    with library_errors(file, ADVICE), without_comment():
         value = data.get(name)
     if value is None or value == "" or (hasattr(value, "__len__") and len(value) == 0):
         return None
@@ -150,7 +155,7 @@ def items(file: str | os.PathLike, data: pydicom.Dataset, name: str) -> list[pyd
         DataError: when it is no sequence.
 
     """
-    with library_errors(file, ADVICE):
+    with library_errors(file, ADVICE), without_comment():
         value = data.get(name)
         found = [] if value is None else list(value)
     if not all(isinstance(item, pydicom.Dataset) for item in found):

@@ -302,7 +302,8 @@ def _choose_structures(
     if chosen is not None:
         return chosen
     latest = max(fitting, key=lambda s: tuple(text(s[0], s[1], f"StructureSet{part}") for part in ("Date", "Time")))
-    logger.warning("%s: %d structure sets of the CT; the latest is taken: %s", where, len(fitting), latest[0].name)
+    # The folder may be named after the patient.
+    logger.warning("%d structure sets of one CT; the latest is taken: %s", len(fitting), latest[0].name)
     return latest
 
 

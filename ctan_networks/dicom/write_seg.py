@@ -14,11 +14,13 @@ import numpy as np
 import pydicom
 from pydicom.sr.codedict import codes
 from pydicom.sr.coding import Code
+from pydicom.valuerep import DA, TM
 
 import ctan_networks
 from ctan_networks.dicom.ct_series import CTSeries
 from ctan_networks.dicom.write import MAKER, RESEARCH_ONLY, TEXT, frame_of_reference, new_uid
 from ctan_networks.errors import ConfigError, DataError
+from ctan_networks.reading import reason_without_quotes
 from ctan_networks.utils import result_path
 
 __all__ = ["require_highdicom", "write_seg"]
@@ -38,6 +40,8 @@ ANATOMY = (
     (("mandible",), Code("91609006", "SCT", "Mandible")),
 )
 TISSUE = Code("85756007", "SCT", "Tissue")
+# Male, female, other, not stated.
+SEXES = ("M", "F", "O", "")
 TARGETS = {
     "ptv": Code("228793007", "SCT", "PTV"),
     "ctv": Code("228792002", "SCT", "CTV"),
@@ -85,7 +89,9 @@ def write_seg(
     ]
     # highdicom wants [frame, row, column, segment].
     pixels = np.stack([mask.transpose(2, 1, 0) for mask in drawn.values()], axis=-1).astype(np.uint8)
-    segmentation = hd.seg.Segmentation(
+    segmentation = _accepted(
+        path,
+        hd.seg.Segmentation,
         source_images=[_whole(header) for header in reference.headers],
         pixel_array=pixels,
         segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
@@ -158,11 +164,31 @@ def _describe(hd: Any, number: int, name: str, algorithm: Any, tracking_uid: str
     return described
 
 
+def _accepted(path: str | os.PathLike, make: Any, **arguments: Any) -> Any:
+    """What highdicom makes; where it does not take the CT's header, an error that quotes nothing of it."""
+    try:
+        return make(**arguments)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise DataError(
+            f"{path} cannot be written: highdicom does not take the CT's header ({reason_without_quotes(error)[:200]})."
+            " Export the CT again, or leave SEG out (seg=False)."
+        ) from None
+
+
 def _whole(header: pydicom.Dataset) -> pydicom.Dataset:
-    """A copy with what some exports leave out and highdicom asks for."""
+    """A copy with what some exports leave out and highdicom asks for, without dates, times and sexes that are none."""
     copy = pydicom.Dataset()  # Dataset(header) would share its elements with the header
-    copy.update({element.tag: element for element in header})
+    # Iterating over a data set itself gives elements, and converts private ones.
+    for tag in list(header.keys()):
+        copy[tag] = header.get_item(tag)
     copy.file_meta = header.file_meta
+    for name, kind in (("PatientBirthDate", DA), ("StudyDate", DA), ("StudyTime", TM)):
+        try:
+            kind(str(copy.get(name) or ""))
+        except ValueError:  # noqa: PERF203  each by itself
+            setattr(copy, name, "")
+    if copy.get("PatientSex") not in SEXES:
+        copy.PatientSex = ""
     copy.FrameOfReferenceUID = frame_of_reference(header)
     for name in ("AccessionNumber", "StudyID", "StudyDate", "StudyTime", "PatientBirthDate", "PatientSex"):
         if name not in copy:

@@ -15,6 +15,7 @@ from scipy import ndimage
 
 from ctan_networks.data import CaseReader
 from ctan_networks.dicom.ct_series import CTSeries
+from ctan_networks.dicom.elements import read_dicom, text, without_comment
 from ctan_networks.dicom.patient_folder import read_ct, scan_folder
 from ctan_networks.dicom.write import TEXT
 from ctan_networks.dicom.write_ct import write_ct_series
@@ -55,8 +56,12 @@ def reference_series(
     objects = scan_folder(path) if path.is_dir() else None
     if objects is not None and objects.ct:
         series = read_ct(objects)
-        plans = [pydicom.dcmread(file) for file in objects.plans]
-        own = [p for p in plans if str(p.get("FrameOfReferenceUID", "")) in ("", series.frame_of_reference)]
+        plans = [read_dicom(file) for file in objects.plans]
+        own = [
+            plan
+            for file, plan in zip(objects.plans, plans, strict=True)
+            if text(file, plan, "FrameOfReferenceUID") in ("", series.frame_of_reference)
+        ]
         return series, own[0] if len(own) == 1 else None
     array, meta = CaseReader().get_data(path)
     volume = nib.Nifti1Image(np.asarray(array, dtype=np.float32), np.asarray(meta["affine"], dtype=np.float64))
@@ -99,6 +104,7 @@ def to_series_grid(array: np.ndarray, affine_ras: np.ndarray, series: CTSeries, 
     )
 
 
+@without_comment()
 def export_dicom(
     ct: CTSeries | str | os.PathLike,
     output_dir: str | os.PathLike,

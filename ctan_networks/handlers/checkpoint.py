@@ -16,7 +16,13 @@ from ignite.engine import Engine, Events
 from torch import nn
 
 from ctan_networks.errors import ConfigError, DataError
-from ctan_networks.handlers.checkpoint_files import load_checkpoint, previous_of, save_checkpoint, save_text
+from ctan_networks.handlers.checkpoint_files import (
+    load_checkpoint,
+    previous_of,
+    restore,
+    save_checkpoint,
+    save_text,
+)
 from ctan_networks.handlers.run_lock import lock_run
 from ctan_networks.processes import gather_in_turn, rank
 from ctan_networks.utils import remove_leftovers
@@ -26,7 +32,11 @@ __all__ = ["BEST", "LAST", "TrainingCheckpoint"]
 logger = logging.getLogger(__name__)
 
 BEST, LAST = "model.pt", "last.pt"
+# What last.pt of the training before is called until a new one has ended.
+EARLIER = "last_earlier.pt"
 WRITTEN = (BEST, LAST, previous_of(Path(LAST)).name, "model.json", "history.csv")
+# Settings of a run that a resume cannot change.
+FIXED = ("phantom", "architecture", "tasks", "weighting")
 
 # Seconds after which a half-written file is nobody's any more, where no lock tells.
 LEFT_OVER = 3600.0
@@ -39,7 +49,11 @@ class TrainingCheckpoint:
     end of each epoch, after validation, and holds only tensors and plain values (``weights_only=True`` reads it). Both
     are written beside their place, read back and renamed; weights that are not finite are not written. The last.pt of
     the epoch before stays as ``last_previous.pt``: a resume takes it where last.pt is damaged. An epoch that was cut
-    off is run again from its start.
+    off is run again from its start. A resume takes learning rate, weight decay and the length of a
+    ``LambdaLR`` schedule from the command line, all else from the checkpoint.
+
+    A training that starts anew in a folder sets last.pt of the one before aside, so that a resume of the new one does
+    not go on from it, and removes it at its own end.
 
     While it trains, no other process can train into the same folder; evaluation may read it.
 
@@ -92,6 +106,7 @@ class TrainingCheckpoint:
 
     def attach(self, engine: Engine) -> None:
         engine.add_event_handler(Events.STARTED, self.start)
+        engine.add_event_handler(Events.COMPLETED, self.forget_earlier)
         engine.add_event_handler(Events.COMPLETED | Events.TERMINATE, self.unlock)
         engine.add_event_handler(Events.EPOCH_STARTED, self.note_epoch)
         engine.add_event_handler(Events.EPOCH_COMPLETED, self.save_last)
@@ -119,6 +134,7 @@ class TrainingCheckpoint:
                 )
         last = self.folder / LAST
         if not self.resume:
+            self._set_aside(last)
             return
         loaded = load_checkpoint(last)
         found = gather_in_turn([None if loaded is None else loaded[1].name])
@@ -129,16 +145,35 @@ class TrainingCheckpoint:
             )
         if loaded is None:
             logger.info("nothing to resume: %s is not there; training starts at epoch 1.", last)
+            if (self.folder / EARLIER).is_file():
+                logger.warning("%s is of the training before this one.", self.folder / EARLIER)
             return
-        state, last = loaded
-        for key in ("architecture", "tasks", "weighting"):
+        state, found_in = loaded
+        for key in FIXED:
             if key in self.details and state["details"].get(key) != self.details[key]:
                 raise ConfigError(
                     f"cannot resume {last}: it was trained with {key} {state['details'].get(key)!r}, this run has"
                     f" {self.details[key]!r}. Give the same, or another --output_dir."
                 )
-        for name, thing in self.objects.items():
-            thing.load_state_dict(state["objects"][name])
+        others = [
+            f"{key} {state['details'].get(key)!r}, now {value!r}"
+            for key, value in self.details.items()
+            if key not in FIXED and state["details"].get(key) != value
+        ]
+        if others:
+            logger.warning("%s goes on with other settings than it began with: %s.", last, "; ".join(others))
+        name = ""
+        try:
+            for name, thing in self.objects.items():
+                restore(thing, state["objects"][name])
+        except (KeyError, RuntimeError, TypeError, ValueError) as error:
+            raise ConfigError(
+                f"cannot resume {last}: its {name} does not fit this run's ({' '.join(str(error).split())[:300]}). Give"
+                " the settings that it was trained with, or another --output_dir."
+            ) from error
+        if found_in != last and rank() == 0:
+            # The damaged last.pt would become last_previous.pt, in its place, a moment before the next one is there.
+            os.replace(found_in, last)
         scaler = getattr(engine, "scaler", None)
         if scaler is not None and state.get("scaler"):
             scaler.load_state_dict(state["scaler"])
@@ -151,6 +186,23 @@ class TrainingCheckpoint:
             "resumed %s after epoch %d (best %.4f in epoch %d).", last, state["epoch"], self.best, self.best_epoch
         )
 
+    def _set_aside(self, last: Path) -> None:
+        if rank() > 0:
+            return
+        for file in (previous_of(last), last):
+            # Where last.pt is there, it is the one that stays.
+            if file.is_file():
+                os.replace(file, self.folder / EARLIER)
+                logger.warning(
+                    "a training starts anew in %s: %s of the one before is called %s until this one has ended. To go on"
+                    " with that one, stop now, rename it to %s and give --resume True.",
+                    *(self.folder, file.name, EARLIER, last.name),
+                )
+
+    def forget_earlier(self, engine: Engine) -> None:
+        if rank() == 0:
+            (self.folder / EARLIER).unlink(missing_ok=True)
+
     def reserve(self) -> None:
         """Lock the folder, and remove what a killed run left half written in it."""
         refusal = ""
@@ -162,6 +214,8 @@ class TrainingCheckpoint:
             else:
                 for name in WRITTEN:
                     remove_leftovers(self.folder, name, age=0.0 if self.lock is not None else LEFT_OVER)
+                # Written before the folder is locked, by an evaluation too.
+                remove_leftovers(self.folder, "split.csv", age=LEFT_OVER)
         # The others would wait for the first one for ever.
         refusals = [text for text in gather_in_turn([refusal]) if text]
         if refusals:
@@ -187,15 +241,31 @@ class TrainingCheckpoint:
         self.best, self.best_epoch = (score if not math.isnan(score) else -math.inf), self.epoch
         if rank() > 0:
             return
+        self._forget_other_weights()
         save_checkpoint(weights, self.folder / BEST)
         metrics = {k: v for k, v in evaluator.state.metrics.items() if isinstance(v, int | float) and math.isfinite(v)}
         described = self.details | {"epoch": self.epoch, "metrics": metrics}
         save_text(json.dumps(described, indent=4, default=str) + "\n", self.folder / "model.json")
         logger.info("%s: %s %.4f in epoch %d, kept as %s.", self.keep, name, score, self.epoch, self.folder / BEST)
 
+    def _forget_other_weights(self) -> None:
+        """Without the description of another run's weights, those of this run are never taken for them."""
+        described = self.folder / "model.json"
+        try:
+            earlier = json.loads(described.read_text(encoding="utf-8"))
+            own = json.loads(json.dumps(self.details, default=str))
+            if any(earlier.get(key) != value for key, value in own.items()):
+                described.unlink()
+        except (AttributeError, OSError, ValueError):
+            described.unlink(missing_ok=True)
+
     def save_last(self, engine: Engine) -> None:
         """At the end of an epoch: keep all that a resume needs."""
+        # What is trained (of the loss too), and of the weights that are kept the running statistics as well.
+        modules = [thing for thing in self.objects.values() if isinstance(thing, nn.Module)]
         broken = _not_finite(self.model.state_dict())
+        for module in modules:
+            broken = broken or _not_finite(dict(module.named_parameters()))
         if broken:
             raise DataError(
                 f"epoch {engine.state.epoch}: the weights are not finite ({broken}) and are not kept; {LAST} holds"

@@ -15,9 +15,12 @@ import torch
 from ctan_networks.errors import ConfigError, DataError
 from ctan_networks.utils import archive_damage, atomic_path
 
-__all__ = ["load_checkpoint", "previous_of", "save_checkpoint", "save_text"]
+__all__ = ["load_checkpoint", "previous_of", "restore", "save_checkpoint", "save_text"]
 
 logger = logging.getLogger(__name__)
+
+# Settings of an optimiser that a resume takes from the command line.
+RATES = ("lr", "initial_lr", "weight_decay")
 
 
 def previous_of(file: Path) -> Path:
@@ -124,3 +127,22 @@ def load_checkpoint(file: Path) -> tuple[dict[str, Any], Path] | None:
         f"cannot resume from {file.parent}: {'; '.join(wrong)}. Remove these files to start anew, or give another"
         " --output_dir."
     )
+
+
+def restore(thing: Any, saved: Mapping[str, Any]) -> None:
+    """Load a state; learning rate, weight decay and length of the schedule are those that this run was given."""
+    if isinstance(thing, torch.optim.Optimizer):
+        given = [{key: group[key] for key in RATES if key in group} for group in thing.param_groups]
+        thing.load_state_dict(dict(saved))
+        for group, own in zip(thing.param_groups, given, strict=True):
+            group.update(own)
+    elif isinstance(thing, torch.optim.lr_scheduler.LambdaLR):
+        # Its state holds the length of the schedule, too, behind whose end a longer run's rate would rise again.
+        step = saved["last_epoch"]
+        rates = [base * factor(step) for base, factor in zip(thing.base_lrs, thing.lr_lambdas, strict=True)]
+        counted = {"last_epoch": step, "_step_count": saved["_step_count"], "_last_lr": rates}
+        thing.load_state_dict({**thing.state_dict(), **counted})
+        for group, rate in zip(thing.optimizer.param_groups, rates, strict=True):
+            group["lr"] = rate
+    else:
+        thing.load_state_dict(saved)

@@ -29,8 +29,8 @@ class FiniteSteps:
 
     Where either holds NaN or infinity, the step that follows would ruin the weights. "stop" ends the training with the
     names of the batch's cases; the checkpoint of the last epoch stays as it is. "skip" leaves the step out (parameters
-    and optimiser see no gradient, running statistics of norm layers are put back), says so, and stops when too many
-    come in a row.
+    and optimiser see no gradient, running statistics of norm layers are put back, no task's loss counts), says so, and
+    stops when too many come in a row.
 
     Of several processes all stop or skip where one has to. With a gradient scaler (float16 on a GPU) only the loss is
     looked at: there infinite gradients are part of the method, and the scaler leaves those steps out itself.
@@ -117,6 +117,9 @@ class FiniteSteps:
                 parameter.grad = None
         for buffer, before in zip(self.network.buffers(), self.buffers, strict=True):
             buffer.copy_(before)
+        if hasattr(self.loss, "take_back"):
+            # A weighting sees the epoch means of the losses.
+            self.loss.take_back()
 
     def report(self, engine: Engine) -> None:
         if self.in_epoch:

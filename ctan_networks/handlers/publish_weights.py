@@ -71,5 +71,5 @@ def _copy(source: Path, target: Path) -> None:
             shutil.copyfile(source.with_suffix(".json"), path)
     else:
         described.unlink(missing_ok=True)
-    with atomic_path(target) as path:
+    with atomic_path(target, durable=True) as path:
         shutil.copyfile(source, path)

@@ -12,6 +12,7 @@ from typing import Any
 
 from ignite.engine import Engine, Events
 
+from ctan_networks.errors import DataError
 from ctan_networks.handlers.checkpoint_files import save_text
 from ctan_networks.handlers.tracking import track_training
 from ctan_networks.processes import rank
@@ -75,8 +76,19 @@ class TaskLosses:
 
 
 def read_history(path: str | os.PathLike) -> list[tuple[int, str, float]]:
-    """Rows (epoch, name, value) of a history file; none when there is no such file."""
+    """Rows (epoch, name, value) of a history file; none when there is no such file.
+
+    Raises:
+        DataError: when it is none.
+
+    """
     if not Path(path).is_file():
         return []
-    with open(path, newline="") as file:
-        return [(int(r["epoch"]), r["name"], float(r["value"] or "nan")) for r in csv.DictReader(file)]
+    try:
+        with open(path, newline="", encoding="utf-8") as file:
+            return [(int(r["epoch"]), str(r["name"]), float(r["value"] or "nan")) for r in csv.DictReader(file)]
+    except (KeyError, OSError, TypeError, ValueError, csv.Error) as error:
+        raise DataError(
+            f"{os.fspath(path)} cannot be read as the history of a training ({error}). It is for curves alone: remove"
+            " it, or put back what was there; then go on with --resume True."
+        ) from error

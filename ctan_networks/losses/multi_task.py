@@ -53,7 +53,7 @@ class MultiTaskLoss(nn.Module):
     Epoch means are plain means over the labelled batches, collected only while the module is in training mode and
     gradients are enabled, so that a validation loss does not enter the weighting. Call ``end_epoch`` after each epoch
     (on every rank) before a checkpoint is written; sums of an unfinished epoch are not part of the state dict. Call
-    ``reset`` where an epoch may have been cut off and is run again.
+    ``reset`` where an epoch may have been cut off and is run again, and ``take_back`` where a step is left out.
 
     After a call, ``task_losses`` holds the detached, unweighted loss of each task and ``labelled`` whether the batch
     had a label for it. Losses that are not finite are passed on as they are, but do not count in the epoch means.
@@ -100,6 +100,7 @@ class MultiTaskLoss(nn.Module):
         self.labelled: dict[str, bool] = {}
         self.register_buffer("loss_sums", torch.zeros(len(self.tasks)), persistent=False)
         self.register_buffer("batches", torch.zeros(len(self.tasks)), persistent=False)
+        self.before: tuple[torch.Tensor, torch.Tensor] | None = None
 
     def forward(self, pred: Mapping[str, torch.Tensor], label: Mapping[str, torch.Tensor]) -> torch.Tensor:
         """
@@ -140,6 +141,7 @@ class MultiTaskLoss(nn.Module):
             labelled, values = self._over_ranks(labelled, values)
         self.labelled, self.task_losses = labelled, values
         if self.training and torch.is_grad_enabled():
+            self.before = (self.loss_sums.clone(), self.batches.clone())
             for k, task in enumerate(self.tasks):
                 # A step with such a loss is left out, or the training stops.
                 if labelled[task] and bool(values[task].isfinite()):
@@ -181,8 +183,15 @@ class MultiTaskLoss(nn.Module):
         self.reset()
         return means
 
+    def take_back(self) -> None:
+        """Forget the last batch: its step is left out, and so are the losses of those of its tasks that have one."""
+        if self.before is not None:
+            self.loss_sums.copy_(self.before[0])
+            self.batches.copy_(self.before[1])
+
     def reset(self) -> None:
         """Forget the batches since the last ``end_epoch``."""
+        self.before = None
         self.loss_sums.zero_()
         self.batches.zero_()
 

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import errno
 import os
 import pickle
 from concurrent.futures import ThreadPoolExecutor
@@ -127,6 +128,29 @@ def test_a_cache_that_cannot_be_made_costs_time_alone(items, tmp_path, caplog):
     data = dataset(items, tmp_path / "file" / "cache")
     assert torch.equal(data[0]["image"], dataset(items, None)[0]["image"]) and data[1]["case"] == "c1"
     assert caplog.text.count("cannot be written to") == 1 and str(tmp_path / "file" / "cache") in caplog.text
+
+
+def test_a_cache_that_goes_away_costs_time_alone(items, tmp_path, monkeypatch, caplog):
+    """A network disk of which nothing can be asked any more."""
+    data = dataset(items, tmp_path / "cache")
+    wanted = data[0]["image"]
+    gone = OSError(errno.ESTALE, "Stale file handle")
+    real = os.stat
+
+    def stat(path, *args, **kwargs):
+        if "cache" in os.fspath(path):
+            raise gone
+        return real(path, *args, **kwargs)
+
+    def refuse(*args, **kwargs):
+        raise gone
+
+    monkeypatch.setattr(os, "stat", stat)
+    monkeypatch.setattr(cached_dataset, "atomic_path", refuse)
+    monkeypatch.setattr(os, "scandir", refuse)
+    assert torch.equal(data[0]["image"], wanted) and torch.equal(data[1]["image"], data[1]["image"])
+    assert caplog.text.count("cannot be written to (") == 1
+    dataset(items, tmp_path / "cache")
 
 
 def test_what_a_killed_process_left_is_removed_but_not_what_another_writes(items, tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import shutil
 from pathlib import Path
 
@@ -13,7 +14,14 @@ import numpy as np
 import pydicom
 import pytest
 
-from ctan_networks.data import CaseReader, convert_patient, dicom_rt_inference_list, dicom_rt_list, split_cases
+from ctan_networks.data import (
+    CaseReader,
+    convert_patient,
+    dicom_rt_convert,
+    dicom_rt_inference_list,
+    dicom_rt_list,
+    split_cases,
+)
 from ctan_networks.dicom.patient_folder import read_ct, scan_folder
 from ctan_networks.dicom.rtdose import read_dose
 from ctan_networks.errors import DataError
@@ -96,6 +104,37 @@ def test_nothing_is_converted_twice_and_changes_are_seen(cohort, patterns, tmp_p
     assert first["fingerprint"] != again["fingerprint"]
     (tmp_path / "out" / "Bladder.nii.gz").unlink()
     assert "unmatched" in convert_patient(patient, tmp_path / "out", {"Bladder": patterns["Bladder"]})
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_two_runs_that_convert_at_once(cohort, patterns, tmp_path, monkeypatch, same):
+    """The other one's conversion, if it is of the same files and settings, stays where it is."""
+    out = tmp_path / "out"
+    other = patterns if same else {"Bladder": patterns["Bladder"]}
+    real = dicom_rt_convert._write_structures
+    stamps = []
+
+    def meanwhile(*arguments):
+        monkeypatch.setattr(dicom_rt_convert, "_write_structures", real)
+        convert_patient(cohort / "P001", out, other)
+        stamps.append((out / "ct.nii.gz").stat().st_mtime_ns)
+        return real(*arguments)
+
+    monkeypatch.setattr(dicom_rt_convert, "_write_structures", meanwhile)
+    found = convert_patient(cohort / "P001", out, patterns)
+    assert ((out / "ct.nii.gz").stat().st_mtime_ns == stamps[0]) == same
+    assert dicom_rt_convert.read_provenance(out)["fingerprint"] == found["fingerprint"]
+    assert [p.name for p in tmp_path.iterdir()] == ["out"]
+
+
+def test_what_a_killed_conversion_left_is_removed(cohort, patterns, tmp_path):
+    for name in (".converting-old", ".converting-new"):
+        (tmp_path / "converted" / name / "new").mkdir(parents=True)
+        (tmp_path / "converted" / name / "new" / "ct.nii.gz").write_bytes(b"half")
+    os.utime(tmp_path / "converted" / ".converting-old", (1, 1))
+    shutil.copytree(cohort / "P001", tmp_path / "data" / "P001")
+    dicom_rt_list(tmp_path / "data", tmp_path / "converted", patterns)
+    assert sorted(p.name for p in (tmp_path / "converted").iterdir()) == [".converting-new", "P001"]
 
 
 MARKS = {

@@ -130,6 +130,21 @@ def test_wrong_lists(tmp_path):
         split([{"case": "a"}], tmp_path / "other.csv")
 
 
+def test_two_runs_that_draw_at_once_share_one_list(tmp_path):
+    """One looks at its cases for minutes; meanwhile the other, of another seed, has written the list."""
+    items, file = cohort(60), tmp_path / "split.csv"
+    first = []
+
+    def inspect(usable):
+        first.append(split(items, file, seed=1))
+        return usable
+
+    second = split(items, file, seed=2, inspect=inspect)
+    assert {part: [i["case"] for i in members] for part, members in second.items()} == {
+        part: [i["case"] for i in members] for part, members in first[0].items()
+    }
+
+
 def test_folds_hold_out_every_group_once(tmp_path):
     items = cohort(100)
     held_out = [fold_of(items, 4, k, True, ["diagnosis"]) for k in range(4)]

@@ -158,6 +158,34 @@ def test_whatever_learns_and_whatever_keeps_what_it_saw_forgets_the_step(weighti
         assert all(bool(value.isfinite().all()) for value in mine.values())
 
 
+def test_no_tasks_loss_of_a_step_that_is_left_out_counts():
+    """Dynamic weight averages are made of the means of an epoch."""
+
+    def means(items: list[dict]) -> dict:
+        torch.manual_seed(0)
+        network = Normed()
+        loss = MultiTaskLoss({"dose": MaskedL1Loss(), "density": MaskedL1Loss()}, weighting="dwa")
+        trainer = SupervisedTrainer(
+            device=torch.device("cpu"),
+            max_epochs=3,
+            train_data_loader=DataLoader(Dataset(items), batch_size=1),
+            network=network,
+            optimizer=torch.optim.AdamW(network.parameters(), lr=0.1),
+            loss_function=loss,
+            prepare_batch=PrepareMultiTaskBatch(["dose", "density"]),
+            decollate=False,
+            train_handlers=[FiniteSteps(network, loss, "skip"), TaskLosses(loss)],
+        )
+        trainer.run()
+        return loss.state_dict()
+
+    with_it = cases({})
+    # Of one task alone: the other's loss is a number.
+    with_it[3]["density"] = torch.full((1, 3), math.inf)
+    mine, theirs = means(with_it), means([item for item in cases({}) if item["case"] != "p3"])
+    assert all(torch.equal(mine[name], theirs[name]) for name in theirs)
+
+
 def test_a_gradient_scaler_leaves_the_step_out_too():
     with_it = train_two(cases({3: math.nan}), "uncertainty", scaler=True)
     without = train_two([item for item in cases({}) if item["case"] != "p3"], "uncertainty", scaler=True)

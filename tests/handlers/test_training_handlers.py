@@ -115,6 +115,13 @@ def test_task_losses_are_epoch_means_and_go_to_the_history(tmp_path):
     assert [e for e, n, _ in rows if n == "loss_a"] == [1, 2, 3, 4]
 
 
+@pytest.mark.parametrize("rows", [b"name\n1,a", b"name,value\n1,a,x", b"name,value\n,a,1", b"name,value\n1,\xff,2"])
+def test_a_history_that_is_none_is_named(tmp_path, rows):
+    (tmp_path / "history.csv").write_bytes(b"epoch," + rows)
+    with pytest.raises(DataError, match=r"history\.csv cannot be read as the history .* remove"):
+        run_task_losses(tmp_path, 1)
+
+
 def training(folder, epochs: int, details: dict, resume: bool = False, scores=(0.3, 0.5, 0.4, math.nan), ruin_in=0):
     """A tiny training: a random walk of one weight whose draws depend on the step, validated every epoch."""
     network = nn.Linear(2, 2)

@@ -10,37 +10,18 @@ import subprocess
 import sys
 import zipfile
 from pathlib import Path
-from typing import Any
 
 import nibabel as nib
 import numpy as np
 import pydicom
 import pytest
 import torch
+from bundle_runs import ROOT, bundle_run, trained
 from markers import ELEMENTS, MARKS, find_marks, mark_dicom
-from monai.bundle import ConfigParser
 from PIL import Image, PngImagePlugin
 
 from ctan_networks.data.openkbp_reader import OpenKBPReader
 from ctan_networks.phantoms import ham10000_cohort, openkbp_cohort, prostate_cohort
-
-ROOT = Path(__file__).resolve().parents[2]
-SMALL = {"network_def#channels": "[16,16,16]"}
-
-
-def bundle_run(configs: list[str], bundle: str, **options: Any) -> bytes:
-    """``monai.bundle run`` in a process of its own; all that it prints."""
-    files = str([str(ROOT / "bundles" / bundle / "configs" / f"{name}.json") for name in configs])
-    given = [text for key, value in (SMALL | options).items() for text in (f"--{key}", str(value))]
-    done = subprocess.run(
-        [sys.executable, "-m", "monai.bundle", "run", "--config_file", files, *given],
-        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        timeout=600,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr.decode()[-3000:]
-    return done.stdout + done.stderr
 
 
 def test_the_search_finds_what_is_hidden(tmp_path):
@@ -165,15 +146,3 @@ def test_headers_of_nifti_and_texts_of_pictures_go_nowhere(tmp_path):
     )
     assert list(output.rglob("*_dose.nii.gz")) and list(output.rglob("photo_*.png"))
     assert find_marks(printed, output) == {}
-
-
-def trained(folder: Path, bundle: str) -> str:
-    """Weights of a small network that was never trained."""
-    config = ConfigParser()
-    config.read_config(str(ROOT / "bundles" / bundle / "configs" / "inference.json"))
-    config.config["bundle_root"] = str(ROOT / "bundles" / bundle)
-    config.config["network_def"]["channels"] = [16, 16, 16]
-    config.parse()
-    file = folder / f"{bundle}.pt"
-    torch.save(config.get_parsed_content("network_def").state_dict(), file)
-    return str(file)
