@@ -39,6 +39,8 @@ logger = logging.getLogger(__name__)
 
 # A place that may not be written to, or that is no folder where there must be one.
 UNUSABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG)
+# What torch says of a loader's worker that got SIGTERM.
+WORKER_STOPPED = "is killed by signal: Terminated"
 
 
 def bundle_root() -> str:
@@ -267,17 +269,20 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 
 
 def _explain(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    if isinstance(error, KeyboardInterrupt):
+    chain = [error]
+    while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None:
+        chain.append(cause)
+    # A cluster's signal goes to the loader's workers too, and torch may tell of their end before this process ends.
+    stopped = next((part for part in chain if isinstance(part, KeyboardInterrupt) or WORKER_STOPPED in str(part)), None)
+    if stopped is not None:
+        name = str(stopped) if isinstance(stopped, KeyboardInterrupt) else signal.Signals.SIGTERM.name
         print(
-            f"\nSTOPPED ({error or 'Ctrl-C'}). What was finished is kept. A training goes on from the end of its last"
+            f"\nSTOPPED ({name or 'Ctrl-C'}). What was finished is kept. A training goes on from the end of its last"
             " epoch: the same command with --resume True (a comparison: the same command).",
             file=sys.stderr,
         )
         return
     traceback.print_exception(kind, error, trace)
-    chain = [error]
-    while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None:
-        chain.append(cause)
     for cause in chain:
         if isinstance(cause, CTANError):
             # From a loader's worker process comes the whole traceback as text; its last line is the message.

@@ -111,6 +111,23 @@ def test_a_full_disk_is_the_reason_wherever_it_was(monkeypatch, capsys):
         assert last.startswith(f"ERROR: out/tensorboard cannot be used ({os.strerror(number)}). Check")
 
 
+def test_a_signal_is_the_reason_where_a_worker_ended_first(monkeypatch, capsys):
+    """A cluster signals all processes; torch's handler then raises in the midst of whatever goes on."""
+    monkeypatch.setattr(sys, "excepthook", sys.__excepthook__)
+    before = signal.getsignal(signal.SIGTERM)
+    workflow.explain_errors()
+    signal.signal(signal.SIGTERM, before)
+    worker = RuntimeError("DataLoader worker (pid 11239) is killed by signal: Terminated. ")
+    during = RuntimeError("DataLoader worker (pid 7) exited unexpectedly")
+    during.__context__ = KeyboardInterrupt("SIGTERM")
+    for error in (worker, during, KeyboardInterrupt("SIGTERM")):
+        sys.excepthook(type(error), error, None)
+        said = capsys.readouterr().err.strip()
+        assert said.startswith("STOPPED (SIGTERM).") and "--resume True" in said and "\n" not in said
+    sys.excepthook(RuntimeError, RuntimeError("DataLoader worker (pid 7) is killed by signal: Killed."), None)
+    assert "STOPPED" not in capsys.readouterr().err
+
+
 RECIPES = {"phantom": {"epochs": 1}, "cpu": {"epochs": 2}, "gpu": {"epochs": 3}}
 
 

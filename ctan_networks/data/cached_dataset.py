@@ -6,6 +6,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,8 @@ logger = logging.getLogger(__name__)
 
 # Seconds after which a half-written entry is no longer one that another process is writing.
 LEFT_OVER = 3600.0
+# What readers put into an entry. Since 2 their metadata is geometry alone: older entries may hold texts of a header.
+FORMAT = 2
 
 
 class CachedDataset(PersistentDataset):
@@ -74,11 +77,14 @@ class CachedDataset(PersistentDataset):
         super().__init__(data=data, transform=transform, cache_dir=None)
         self.seed = seed
         self.adapt = adapt
-        self.told = False
+        # Shared with the loader's workers, which are new ones each epoch: it is told once.
+        self.told = torch.zeros((), dtype=torch.bool)
         self.set_data(data)
-        self.transform_hash = fingerprint(self._cached_transforms())
+        self.transform_hash = fingerprint([FORMAT, self._cached_transforms()])
         if cache_dir is not None:
             self.cache_dir = Path(cache_dir)
+            with suppress(OSError, RuntimeError):
+                self.told.share_memory_()
             try:
                 self.cache_dir.mkdir(parents=True, exist_ok=True)
             except OSError as error:
@@ -143,11 +149,11 @@ class CachedDataset(PersistentDataset):
         return prepared
 
     def _tell(self, error: Exception) -> None:
-        if not self.told:
+        if not bool(self.told):
             logger.warning(
                 "the cache %s cannot be written to (%s): cases are prepared anew each time. Free space there, or give"
                 " another --cache_dir.",
                 self.cache_dir,
                 error,
             )
-        self.told = True
+        self.told.fill_(True)

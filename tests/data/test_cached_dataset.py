@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import pickle
 from concurrent.futures import ThreadPoolExecutor
@@ -121,6 +122,25 @@ def test_a_full_disk_costs_time_alone(items, tmp_path, monkeypatch, caplog):
     assert data[1]["case"] == "c1"
     assert not list((tmp_path / "cache").iterdir())
     assert caplog.text.count("No space left on device") == 1 and "--cache_dir" in caplog.text
+
+
+def test_workers_tell_of_a_full_disk_once(items, tmp_path, monkeypatch, capfd):
+    """Each epoch has new ones."""
+
+    def full(*args, **kwargs):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(cached_dataset, "atomic_path", full)
+    data = dataset(items, tmp_path / "cache")
+    handler = logging.StreamHandler(open(os.dup(2), "w"))  # noqa: SIM115  closed by the handler's stream
+    cached_dataset.logger.addHandler(handler)
+    try:
+        for _ in range(2):
+            assert len(list(DataLoader(data, batch_size=1, num_workers=1))) == 3
+    finally:
+        cached_dataset.logger.removeHandler(handler)
+        handler.stream.close()
+    assert capfd.readouterr().err.count("No space left on device") == 1
 
 
 def test_a_cache_that_cannot_be_made_costs_time_alone(items, tmp_path, caplog):
