@@ -108,7 +108,8 @@ class CachedDataset(PersistentDataset):
                 self.transform.set_random_state(seed=derive_seed(self.seed, epoch, name) % 2**32)
             out = self._post_transform(prepared)
         except Exception as error:
-            raise DataError(f"case {name}: {reason_of(error)}") from error
+            reason = reason_of(error)
+            raise DataError(reason if reason.startswith(f"case {name}:") else f"case {name}: {reason}") from error
         for part in out if isinstance(out, list) else [out]:
             if isinstance(part, dict):
                 part.setdefault("case", name)

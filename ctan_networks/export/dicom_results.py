@@ -15,6 +15,7 @@ from scipy import ndimage
 
 from ctan_networks.data import CaseReader
 from ctan_networks.dicom.ct_series import CTSeries
+from ctan_networks.dicom.elements import read_dicom
 from ctan_networks.dicom.patient_folder import read_ct, scan_folder
 from ctan_networks.dicom.write import TEXT
 from ctan_networks.dicom.write_ct import write_ct_series
@@ -55,7 +56,7 @@ def reference_series(
     objects = scan_folder(path) if path.is_dir() else None
     if objects is not None and objects.ct:
         series = read_ct(objects)
-        plans = [pydicom.dcmread(file) for file in objects.plans]
+        plans = [read_dicom(file) for file in objects.plans]
         own = [p for p in plans if str(p.get("FrameOfReferenceUID", "")) in ("", series.frame_of_reference)]
         return series, own[0] if len(own) == 1 else None
     array, meta = CaseReader().get_data(path)
