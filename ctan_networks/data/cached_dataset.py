@@ -117,8 +117,9 @@ class CachedDataset(PersistentDataset):
         except Exception as error:  # noqa: BLE001  whatever a transform raises, it is told with the case's name
             reason = reason_of(error)
             hidden = without_folder_name(reason, item)
+            told = hidden if hidden.startswith(f"case {name}:") else f"case {name}: {hidden}"
             # The error that it comes from names the folder too.
-            raise DataError(f"case {name}: {hidden}") from (error if hidden == reason else None)
+            raise DataError(told) from (error if hidden == reason else None)
         for part in out if isinstance(out, list) else [out]:
             if isinstance(part, dict):
                 part.setdefault("case", name)

@@ -227,6 +227,7 @@ def _sane_volume(drawn: dict[str, Any]) -> bool:
         and drawn["scale"] in (None, (0.5, 3), (2.5, -1000))
         and drawn["dimensions"] in ("3", "4 of 1", "5 of 1")
         and min(drawn["shape"]) >= 8
+        and all(n * width >= 30 for n, width in zip(drawn["shape"], drawn["spacing"], strict=True))
         and all(0.5 <= width <= 6 for width in drawn["spacing"])
         and not drawn["disagree"]
         and not drawn["shear"]

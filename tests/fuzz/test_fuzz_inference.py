@@ -196,7 +196,7 @@ def template(folder: Path) -> Path:
     write_mha(cases / "two.mha", hu[:, :14].astype(np.int16), (3.0, 3.5, 4.0))
     write_patient(cases / "three")
     for file in cases.joinpath("three").iterdir():
-        if file.name[:2] in ("RS", "RD", "RP"):
+        if file.name[:2] in ("RS", "RD"):
             file.unlink()
     return folder
 
