@@ -49,8 +49,8 @@ class Case:
         return str(self.path) in text or re.search(rf"case {re.escape(self.name)}(\b|:)", text) is not None
 
 
-def cases_in(folder: Path, suffixes: tuple[str, ...], only: str | None = None) -> list[Case]:
-    """What lies in a folder: visible files with a suffix, and folders with DICOM in them."""
+def cases_in(folder: Path, suffixes: tuple[str, ...], only: str | None = None, nested: bool = False) -> list[Case]:
+    """What lies in a folder: visible files with a suffix, and folders with DICOM in them, or below them."""
     found = []
     for path in sorted(folder.iterdir() if folder.is_dir() else [], key=os.fsencode):
         suffix = next((s for s in suffixes if path.name.lower().endswith(s)), None)
@@ -58,7 +58,7 @@ def cases_in(folder: Path, suffixes: tuple[str, ...], only: str | None = None) -
             continue
         if suffix and path.is_file():
             found.append(Case(path, suffix))
-        elif path.is_dir() and any(path.glob("*.dcm")):
+        elif path.is_dir() and any(path.rglob("*.dcm") if nested else path.glob("*.dcm")):
             found.append(Case(path, ""))
     return found
 
@@ -74,7 +74,7 @@ def _mha_grid(path: Path) -> tuple[tuple[int, ...], np.ndarray]:
 
 
 def _series_grid(folder: Path) -> tuple[tuple[int, ...], np.ndarray]:
-    files = [file for file in folder.glob("*.dcm") if file.is_file()]
+    files = [file for file in folder.rglob("*.dcm") if file.is_file()]
     # From memory: a damaged length then asks for no more than there is.
     headers = [pydicom.dcmread(io.BytesIO(file.read_bytes()), force=True) for file in files]
     slices = [header for header in headers if header.get("Modality") == "CT"]
