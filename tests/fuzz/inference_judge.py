@@ -67,9 +67,10 @@ def _mha_grid(path: Path) -> tuple[tuple[int, ...], np.ndarray]:
     lines = (line.split(b"=", 1) for line in path.read_bytes()[:2000].split(b"\n") if b"=" in line)
     words = {pair[0].strip(): pair[1].split() for pair in lines}
     affine = np.eye(4)
-    turn = np.array([float(v) for v in words[b"TransformMatrix"]]).reshape(3, 3).T
+    # MetaImage's own defaults, where the damage is in the name of a line.
+    turn = np.array([float(v) for v in words.get(b"TransformMatrix", b"1 0 0 0 1 0 0 0 1".split())]).reshape(3, 3).T
     affine[:3, :3] = turn * np.array([float(v) for v in words[b"ElementSpacing"]])
-    affine[:3, 3] = [float(v) for v in words[b"Offset"]]
+    affine[:3, 3] = [float(v) for v in words.get(b"Offset", [b"0"] * 3)]
     return tuple(int(v) for v in words[b"DimSize"]), np.diag([-1.0, -1, 1, 1]) @ affine
 
 
