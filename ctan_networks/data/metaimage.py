@@ -82,11 +82,14 @@ def check_metaimage(path: str | os.PathLike, header: dict[str, str] | None = Non
             compared with "CompressedDataSize", where the header has that.
 
     Raises:
-        DataError: when data is missing or damaged, or the header says nothing of its size.
+        DataError: when data is missing or damaged, or the header says nothing of its size or of its voxels'.
 
     """
     header = read_metaimage_header(path) if header is None else header
     size = _expected_bytes(path, header)
+    if not {"ElementSpacing", "ElementSize"} & header.keys():
+        # ITK takes 1 mm, and all that is resampled or measured is wrong.
+        raise DataError(f"{path}: the header has no ElementSpacing, the size of its voxels. Write it again with it.")
     file = Path(path)
     start = int(header[LENGTH])
     if header[LAST_KEY].upper() != "LOCAL":

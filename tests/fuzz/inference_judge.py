@@ -49,8 +49,8 @@ class Case:
         return str(self.path) in text or re.search(rf"case {re.escape(self.name)}(\b|:)", text) is not None
 
 
-def cases_in(folder: Path, suffixes: tuple[str, ...], only: str | None = None) -> list[Case]:
-    """What lies in a folder: visible files with a suffix, and folders with DICOM in them."""
+def cases_in(folder: Path, suffixes: tuple[str, ...], only: str | None = None, nested: bool = False) -> list[Case]:
+    """What lies in a folder: visible files with a suffix, and folders with DICOM in them, or below them."""
     found = []
     for path in sorted(folder.iterdir() if folder.is_dir() else [], key=os.fsencode):
         suffix = next((s for s in suffixes if path.name.lower().endswith(s)), None)
@@ -58,7 +58,7 @@ def cases_in(folder: Path, suffixes: tuple[str, ...], only: str | None = None) -
             continue
         if suffix and path.is_file():
             found.append(Case(path, suffix))
-        elif path.is_dir() and any(path.glob("*.dcm")):
+        elif path.is_dir() and any(path.rglob("*.dcm") if nested else path.glob("*.dcm")):
             found.append(Case(path, ""))
     return found
 
@@ -67,14 +67,15 @@ def _mha_grid(path: Path) -> tuple[tuple[int, ...], np.ndarray]:
     lines = (line.split(b"=", 1) for line in path.read_bytes()[:2000].split(b"\n") if b"=" in line)
     words = {pair[0].strip(): pair[1].split() for pair in lines}
     affine = np.eye(4)
-    turn = np.array([float(v) for v in words[b"TransformMatrix"]]).reshape(3, 3).T
+    # MetaImage's own defaults, where the damage is in the name of a line.
+    turn = np.array([float(v) for v in words.get(b"TransformMatrix", b"1 0 0 0 1 0 0 0 1".split())]).reshape(3, 3).T
     affine[:3, :3] = turn * np.array([float(v) for v in words[b"ElementSpacing"]])
-    affine[:3, 3] = [float(v) for v in words[b"Offset"]]
+    affine[:3, 3] = [float(v) for v in words.get(b"Offset", [b"0"] * 3)]
     return tuple(int(v) for v in words[b"DimSize"]), np.diag([-1.0, -1, 1, 1]) @ affine
 
 
 def _series_grid(folder: Path) -> tuple[tuple[int, ...], np.ndarray]:
-    files = [file for file in folder.glob("*.dcm") if file.is_file()]
+    files = [file for file in folder.rglob("*.dcm") if file.is_file()]
     # From memory: a damaged length then asks for no more than there is.
     headers = [pydicom.dcmread(io.BytesIO(file.read_bytes()), force=True) for file in files]
     slices = [header for header in headers if header.get("Modality") == "CT"]

@@ -31,6 +31,7 @@ from ctan_networks.data import (
 from ctan_networks.engines import CaseByCaseEvaluator, PrepareMultiTaskBatch
 from ctan_networks.errors import ConfigError, DataError, causes, reason_of
 from ctan_networks.handlers import ProbabilityTable
+from ctan_networks.phantoms.stoic import write_mha
 from ctan_networks.transforms import DoseSummaryd, ExportDICOMd, KeepKeysSpacingd, SaveSummaryd
 from ctan_networks.transforms.save import case_name
 from ctan_networks.utils import atomic_path, file_name, result_path
@@ -231,6 +232,16 @@ def test_a_volume_lies_where_nifti_says_whatever_its_voxel_size(tmp_path, codes)
     np.testing.assert_allclose(CaseReader().get_data(tmp_path / "in" / "a.nii.gz")[1]["affine"], wanted)
     predict("openkbp_ctan", tmp_path / "in", tmp_path / "out")
     np.testing.assert_allclose(nib.load(tmp_path / "out" / "a" / "a_dose.nii.gz").affine, wanted, atol=1e-4)
+
+
+def test_a_metaimage_without_voxel_size(tmp_path):
+    pytest.importorskip("itk")
+    write_mha(tmp_path / "a.mha", np.zeros((5, 4, 3), np.int16), (3.0, 3.0, 3.0))
+    content = (tmp_path / "a.mha").read_bytes()
+    (tmp_path / "a.mha").write_bytes(content.replace(b"ElementSpacing", b"ElementSpac?ng"))
+    with pytest.raises(DataError, match="no ElementSpacing") as caught:
+        CaseReader().get_data(tmp_path / "a.mha")
+    assert str(tmp_path / "a.mha") in str(caught.value)
 
 
 def test_values_that_float32_does_not_hold(tmp_path):

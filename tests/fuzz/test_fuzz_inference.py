@@ -80,7 +80,7 @@ def read(folder: Path, bundle: str) -> str:
     # What is to happen when a file is opened is not for this look at it.
     armed = dict(ARMED)
     ARMED.clear()
-    given = cases_in(folder / "cases", suffixes, settings.get("direct"))
+    given = cases_in(folder / "cases", suffixes, settings.get("direct"), nested=bundle == "prostate_ctan")
     if bundle == "prostate_ctan" and not settings.get("direct"):
         given = one_patient(given)
     elif bundle == "ham10000_ctan":
