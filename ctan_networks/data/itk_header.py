@@ -17,6 +17,7 @@ METAIMAGE = (".mha", ".mhd")
 NRRD = (".nrrd", ".nhdr")
 # Headers that name a file with the data.
 DETACHED = re.compile(rb"^data ?file: *(.*)$", re.MULTILINE | re.IGNORECASE)
+SPACINGS = re.compile(rb"^(space directions|spacings):", re.MULTILINE | re.IGNORECASE)
 MAX_HEADER = 1 << 16
 # No compression that ITK reads makes more of one byte.
 MAX_RATIO = 1032
@@ -57,14 +58,22 @@ def check_itk(path: Path) -> None:
 
 
 def _names_another(path: Path, suffix: str) -> bool:
-    """Whether a NRRD header names a file with the data; refuses one outside of the header's folder."""
+    """Whether a NRRD header names a file with the data; refuses one outside of the header's folder.
+
+    Raises:
+        DataError: also where the header does not state the size of the voxels.
+
+    """
     if suffix not in NRRD:
         return False
     with library_errors(path), path.open("rb") as file:
-        head = file.read(MAX_HEADER)
+        head = file.read(MAX_HEADER).replace(b"\r\n", b"\n").partition(b"\n\n")[0]
     if not head.startswith(b"NRRD"):
         raise DataError(f"{path} is no NRRD file. Get the file again.")
-    named = DETACHED.search(head.partition(b"\n\n")[0].replace(b"\r\n", b"\n"))
+    named = DETACHED.search(head)
     if named is not None:
         refuse_outside(path, named[1].decode("utf-8", "replace").strip())
+    if not SPACINGS.search(head):
+        # ITK takes 1 mm, and all that is resampled or measured is wrong.
+        raise DataError(f"{path}: the header states no size of the voxels (space directions). Write it again with it.")
     return named is not None

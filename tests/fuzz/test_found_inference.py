@@ -19,6 +19,7 @@ from inference_inputs import body
 from inference_run import predict
 from monai.data import MetaTensor
 from PIL import Image
+from test_fuzz_metaimage import nrrd
 
 from ctan_networks.data import (
     CachedDataset,
@@ -273,3 +274,13 @@ def test_results_agree_with_the_volumes(tmp_path):
     predict("prostate_ctan", tmp_path / "in", tmp_path / "out")
     said = json.loads((tmp_path / "out" / "a" / "a_result.json").read_text())["dose"]
     assert said["maximum"] == pytest.approx(float(nib.load(said["file"]).get_fdata().max()), abs=1e-3)
+
+
+def test_a_nrrd_without_the_size_of_its_voxels(tmp_path):
+    pytest.importorskip("itk")
+    content = nrrd("raw") + np.zeros(7 * 6 * 5, "<i2").tobytes()
+    (tmp_path / "a.nrrd").write_bytes(content)
+    assert CaseReader().get_data(tmp_path / "a.nrrd")[0].shape == (7, 6, 5)
+    (tmp_path / "a.nrrd").write_bytes(content.replace(b"space directions", b"space ?irections"))
+    with pytest.raises(DataError, match=r"a\.nrrd: the header states no size of the voxels"):
+        CaseReader().get_data(tmp_path / "a.nrrd")
