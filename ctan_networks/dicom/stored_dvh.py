@@ -20,6 +20,8 @@ logger = logging.getLogger(__name__)
 
 # Rounding of a DVH's last bin.
 ABOVE_MAXIMUM = 1.05
+# Part of a structure's volume below which a negative one is rounding.
+NOTHING = 1e-9
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,8 +87,10 @@ def read_stored_dvhs(
         widths, volume = values[::2], values[1::2]
         scaling = number(file, entry, "DVHDoseScaling")
         scaling = 1.0 if scaling is None else scaling
-        if widths.min() < 0 or volume.min() < 0 or volume[0] <= 0 or scaling <= 0:
+        # Eclipse's last bins hold what is left of subtractions, such as -2e-12 of 437 cc.
+        if widths.min() < 0 or volume[0] <= 0 or volume.min() < -NOTHING * volume[0] or scaling <= 0:
             raise DataError(f"{file}: a DVH with negative bins, or without volume or scale. Export the dose again.")
+        volume = volume.clip(min=0.0)
         dose = (np.cumsum(widths) - widths / 2) * scaling
         highest = float(dose[volume > 0].max(initial=0.0))
         summary = [number(file, entry, name) for name in ("DVHMaximumDose", "DVHMeanDose")]

@@ -373,6 +373,15 @@ def test_stored_dvh(patient, keyword, value):
         assert "RD.dcm" in refused(read_stored_dvhs, patient / "RD.dcm")
 
 
+def test_a_stored_dvh_with_negative_rounding_is_read(patient):
+    """As Eclipse writes it; a volume that is really negative is damage."""
+    edit(patient / "RD.dcm", "DVHData", b"1\\10\\1\\5\\1\\-2.8e-13", "DVHSequence")
+    (dvh,) = read_stored_dvhs(patient / "RD.dcm")
+    np.testing.assert_array_equal(dvh.volume, [10, 5, 0])
+    edit(patient / "RD.dcm", "DVHData", b"1\\10\\1\\5\\1\\-1e-3 ", "DVHSequence")
+    refused(read_stored_dvhs, patient / "RD.dcm", match="negative")
+
+
 def test_contours_that_go_up_and_down_a_thousand_times(monkeypatch):
     """20,000 points that each cross 512 lines: ten million crossings, looked at in parts."""
     zigzag = np.stack([np.arange(20_000) % 500 + 0.25, np.where(np.arange(20_000) % 2, -5.0, 600.0)], axis=1)
