@@ -47,7 +47,8 @@ tests() {
     environment
     say "Running the tests that need neither real data nor much time"
     # As many processes as processors, four at most, of one thread each: threads of several would wait for one another.
-    OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n auto --maxprocesses 4 --dist loadfile \
+    # In the order of the files: else the files with few tests, some of them long, would be left for the end.
+    OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder \
         -m "not slow and not realdata and not label" "$@"
 }
 
