@@ -30,7 +30,7 @@ SCRIPTS = {
     "training_step": [*ARCHITECTURES, "stl dose", "the two stl"],
     "waiting": ["openkbp_ctan", "prostate_ctan", "ham10000_ctan", "stoic_ctan"],
 }
-FAST = {"dvh", "inference", "reading"}
+FAST = {"dvh", "inference"}
 
 
 def run(script: str, *arguments: str) -> str:

@@ -20,7 +20,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 from corrupt import break_one
 from harness import Watched
 
-FEW = 60
+FEW = 40
 MANY = int(os.environ.get("CTAN_FUZZ", "500"))
 
 
