@@ -9,20 +9,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from harmful import Harmful
 from torch import nn
 
 from ctan_networks.engines.backends import open_backend
 from ctan_networks.errors import DataError
-
-
-class Harmful:
-    """A pickle that makes a file when it is loaded."""
-
-    def __init__(self, mark: Path) -> None:
-        self.mark = mark
-
-    def __reduce__(self):
-        return (open, (str(self.mark), "w"))
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from harmful import Harmful
 from PIL import Image
 
 from ctan_networks.data.task_reader import TaskReader
@@ -52,16 +53,6 @@ def test_no_call_in_the_code_reads_pickles(folder):
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             assert not MODULES & {name.partition(".")[0] for name in names}, file
     assert found or folder == "benchmarks"
-
-
-class Harmful:
-    """A pickle that makes a file when it is loaded."""
-
-    def __init__(self, mark: Path) -> None:
-        self.mark = mark
-
-    def __reduce__(self):
-        return (open, (str(self.mark), "w"))
 
 
 @pytest.fixture
