@@ -39,7 +39,11 @@ def test_load_gives_the_shipped_weights_from_anywhere(bundles, tmp_path, monkeyp
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    # One in three dimensions and one in two; the others take a minute each.
+    "name",
+    [n if n in ("openkbp_ctan", "ham10000_ctan") else pytest.param(n, marks=pytest.mark.slow) for n in NAMES],
+)
 def test_zoo_verifications_pass_from_the_repositorys_root(bundles, tmp_path, command, name):
     """What Model Zoo's CI runs; verify_metadata wants the schema from the net, so ours is checked elsewhere."""
     root = bundles.parent

@@ -60,6 +60,7 @@ def size(folder: Path) -> int:
     return sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
 
 
+@pytest.mark.slow
 def test_openkbp(tmp_path):
     one = Path(openkbp_cohort(tmp_path / "one", train=1, validation=1))
     data = tmp_path / "provided-data"
