@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from ctan_networks.comparison.cost import measure_cost
+from ctan_networks.tools.comparison.cost import measure_cost
 
 ROOT = Path(__file__).resolve().parents[1]
 TASKS = {

@@ -15,7 +15,7 @@ from common import BUNDLES, interleaved, parser, ratio, show, spread
 from inference import make
 
 from ctan_networks.engines.backends import open_backend
-from ctan_networks.export.network_files import export_network
+from ctan_networks.tools.packing.network_files import export_network
 
 TOLERANCE = 1e-4
 

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from common import interleaved, parser, ratio, show, spread
 
-from ctan_networks.data import CaseReader
-from ctan_networks.data.openkbp import STRUCTURES, read_voxel_dimensions
-from ctan_networks.metrics.dvh import compute_dvh_metrics, dvh_columns
-from ctan_networks.phantoms import openkbp_cohort
+from ctan_networks.datasets.case_reader import CaseReader
+from ctan_networks.datasets.openkbp.files import STRUCTURES, read_voxel_dimensions
+from ctan_networks.datasets.openkbp.phantoms import openkbp_cohort
+from ctan_networks.radiotherapy.metrics.dvh import compute_dvh_metrics, dvh_columns
 
 Patient = tuple[torch.Tensor, torch.Tensor, float]
 

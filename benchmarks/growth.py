@@ -15,8 +15,8 @@ import numpy as np
 import torch
 from common import BUNDLES, in_a_process, parser, peak_memory, reset_peak, show
 
+from ctan_networks.datasets.openkbp.phantoms import openkbp_cohort
 from ctan_networks.nets import make_network
-from ctan_networks.phantoms import openkbp_cohort
 
 
 def network_peak(side: int, tasks: int, training: bool) -> float:

@@ -20,8 +20,9 @@ from common import BUNDLES, interleaved, parser, ratio, show, spread
 from monai.bundle import ConfigParser
 from monai.transforms import Compose
 
-from ctan_networks.data import CachedDataset, CaseReader
-from ctan_networks.data.openkbp import GRID, STRUCTURES
+from ctan_networks.data import CachedDataset
+from ctan_networks.datasets.case_reader import CaseReader
+from ctan_networks.datasets.openkbp.files import GRID, STRUCTURES
 
 # Keys here, names of the files there.
 VOLUMES = {"ct": "ct", "dose": "dose", "mask": "possible_dose_mask"}

@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import fire
 
-from ctan_networks import commands, workflow
+from ctan_networks import workflow
+from ctan_networks.tools import commands
 
 
 def main() -> None:

@@ -94,7 +94,8 @@ def result_path(path: str | os.PathLike) -> Iterator[Path]:
 def file_name(name: str) -> str:
     """A case's name, fit to be that of a file or folder anywhere: not empty, not hidden, no way out of the folder.
 
-    Cases with different names may get the same one; see :py:func:`ctan_networks.data.volume_list.refuse_same_names`.
+    Cases with different names may get the same one; see
+    :py:func:`ctan_networks.data.case_list.refuse_same_names`.
     """
     return shortened(re.sub(r"^\.+", "_", re.sub(r"[^\w.-]+", "_", name)), NAME_BYTES) or "case"
 

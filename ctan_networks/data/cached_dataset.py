@@ -54,7 +54,7 @@ class CachedDataset(PersistentDataset):
         cache_dir: folder of the cache, made if need be. None: no cache.
         seed: seed of the draws.
         adapt: turns each item into the form that the transforms want, such as
-            :py:class:`ctan_networks.data.MONAILabelItem`; None: items are taken as they are.
+            :py:class:`ctan_networks.tools.monai_label.MONAILabelItem`; None: items are taken as they are.
 
     Raises:
         DataError: when a case cannot be read or prepared; the message names it.

@@ -31,7 +31,7 @@ def case_parts(
     folds: int | None = None,
     fold: int = 0,
 ) -> dict[str, list[Item]]:
-    """Divide the cases of :py:func:`ctan_networks.data.case_table`.
+    """Divide the cases of :py:func:`ctan_networks.datasets.table.case_table`.
 
     Splits that the list names stand; without a validation split among them, the training cases are divided into
     training and validation in the proportion of ``fractions``. Without any, all cases are divided. What was used is

@@ -11,9 +11,9 @@ import torch
 from monai.data import MetaTensor
 
 from ctan_networks.errors import DataError
-from ctan_networks.metrics.dose_score import zero_outside
+from ctan_networks.radiotherapy.metrics.dose_score import zero_outside
+from ctan_networks.radiotherapy.transforms.body import body_mask
 from ctan_networks.reports.views import display_spacing, to_display
-from ctan_networks.transforms.body import body_mask
 
 __all__ = ["Case", "read_case"]
 
@@ -42,7 +42,7 @@ def read_case(item: Mapping[str, Any], tasks: Sequence[str], structures: Sequenc
     """Check the output of an evaluation for one case and bring it to the CPU.
 
     Args:
-        item: keys as :py:class:`ctan_networks.handlers.EvaluationReport` lists them.
+        item: keys as :py:class:`ctan_networks.reports.EvaluationReport` lists them.
         tasks: active tasks; volumes that no active task needs are left out, but for the reference structures.
         structures: names of the channels of the segmentations.
         image_key: key of the CT in HU.

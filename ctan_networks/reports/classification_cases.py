@@ -58,7 +58,7 @@ def read_classified(
     """Check the output of an evaluation for one case.
 
     Args:
-        item: keys as :py:class:`ctan_networks.handlers.ClassificationReport` lists them.
+        item: keys as :py:class:`ctan_networks.reports.ClassificationReport` lists them.
         classes: classification task to the names of its classes.
         segmentation: name of the segmentation task, or None.
         group_key: key of the group.

@@ -12,10 +12,10 @@ import numpy as np
 import torch
 
 from ctan_networks.errors import ConfigError, DataError
-from ctan_networks.metrics.dvh import TARGET_PREFIX
-from ctan_networks.metrics.gamma import gamma_pass_rate, require_gamma
-from ctan_networks.metrics.plan_goals import Goal, check_goals, parse_goals
-from ctan_networks.metrics.plan_metrics import (
+from ctan_networks.radiotherapy.metrics.dvh import TARGET_PREFIX
+from ctan_networks.radiotherapy.metrics.gamma import gamma_pass_rate, require_gamma
+from ctan_networks.radiotherapy.metrics.plan_goals import Goal, check_goals, parse_goals
+from ctan_networks.radiotherapy.metrics.plan_metrics import (
     STATISTICS,
     dose_statistics,
     doses_in_structures,
@@ -41,7 +41,7 @@ class PlanQuestions(NamedTuple):
     Attributes:
         metrics: whether dose statistics of each structure, and homogeneity and conformity of targets are wanted.
         goals: to be checked.
-        gamma: all settings of :py:func:`ctan_networks.metrics.gamma.gamma_pass_rate`; None: not wanted.
+        gamma: all settings of :py:func:`ctan_networks.radiotherapy.metrics.gamma.gamma_pass_rate`; None: not wanted.
     """
 
     metrics: bool
@@ -60,7 +60,7 @@ class PlanQuestions(NamedTuple):
 
         Args:
             metrics: as the attribute.
-            goals: as :py:func:`ctan_networks.metrics.plan_goals.parse_goals` takes them.
+            goals: as :py:func:`ctan_networks.radiotherapy.metrics.plan_goals.parse_goals` takes them.
             gamma: settings; ``{"normalisation": "prescription"}`` takes each case's own.
             structures: names of all structures.
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from ctan_networks.metrics.plan_goals import Goal
+from ctan_networks.radiotherapy.metrics.plan_goals import Goal
 from ctan_networks.reports.plan import GAMMA_POINTS, PlanQuestions, goal_column, metric_unit
 
 __all__ = ["plan_cases", "plan_summary"]

@@ -11,9 +11,9 @@ import numpy as np
 import pandas as pd
 import torch
 
-from ctan_networks.metrics.dose_score import compute_dose_score
-from ctan_networks.metrics.dvh import compute_dvh_metrics, dvh_columns
 from ctan_networks.metrics.structure_dice import compute_structure_dice
+from ctan_networks.radiotherapy.metrics.dose_score import compute_dose_score
+from ctan_networks.radiotherapy.metrics.dvh import compute_dvh_metrics, dvh_columns
 from ctan_networks.reports.cases import Case
 from ctan_networks.utils import atomic_path
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from nibabel import orientations
 
-from ctan_networks.metrics.dvh import dvh_curve
+from ctan_networks.radiotherapy.metrics.dvh import dvh_curve
 
 __all__ = ["DISPLAY_AXCODES", "PLANES", "CaseView", "make_view", "slice_plane", "to_display"]
 

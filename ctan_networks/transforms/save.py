@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Write a case's results: NIfTI for every viewer, PNG for photographs, sparse CSV for the OpenKBP challenge."""
+"""Write a case's results: NIfTI for volumes, PNG for the masks of photographs."""
 
 from __future__ import annotations
 
@@ -17,11 +17,10 @@ from monai.transforms import MapTransform
 from nibabel.nifti1 import Nifti1Image
 from PIL import Image
 
-from ctan_networks.data.openkbp import GRID, write_sparse_csv
 from ctan_networks.errors import DataError
 from ctan_networks.utils import file_name, name_of_image, result_path
 
-__all__ = ["SaveCased", "SaveMaskd", "SaveSubmissiond"]
+__all__ = ["SaveCased", "SaveMaskd"]
 
 logger = logging.getLogger(__name__)
 
@@ -127,36 +126,4 @@ class SaveMaskd(MapTransform):
                 raise DataError(f"case {d.get('case', '?')}: a PNG holds one mask [1, x, y], not {list(mask.shape)}.")
             with result_path(self.output_dir / f"{case_name(d)}_{self.postfix}.png") as path:
                 Image.fromarray(((mask[0].T > 0) * 255).astype(np.uint8)).save(path)
-        return d
-
-
-class SaveSubmissiond(MapTransform):
-    """Write a dose as OpenKBP's submission file ``<output_dir>/submission/<case>.csv``, if the case is OpenKBP's.
-
-    Args:
-        keys: dose in Gy, ``[1, 128, 128, 128]`` on OpenKBP's grid.
-        output_dir: folder of the results.
-        image_key: the CT, whose file name tells where the case is from.
-        allow_missing_keys: go on when a key is not there.
-
-    """
-
-    def __init__(
-        self,
-        keys: KeysCollection,
-        output_dir: str | os.PathLike,
-        image_key: str = "image",
-        allow_missing_keys: bool = False,
-    ) -> None:
-        super().__init__(keys, allow_missing_keys)
-        self.folder = Path(output_dir) / "submission"
-        self.image_key = image_key
-
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        d = dict(data)
-        source = str(getattr(d[self.image_key], "meta", {}).get("filename_or_obj", ""))
-        for key in self.key_iterator(d):
-            dose = np.asarray(torch.as_tensor(d[key]).cpu())[0]
-            if source.endswith(".csv") and dose.shape == GRID:
-                write_sparse_csv(self.folder / f"{case_name(d)}.csv", dose)
         return d

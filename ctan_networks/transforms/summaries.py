@@ -11,19 +11,17 @@ from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from monai.config import KeysCollection
 from monai.transforms import MapTransform, Transform
 from monai.utils import ensure_tuple_rep
 
 from ctan_networks.errors import ConfigError
-from ctan_networks.metrics.plan_metrics import STATISTICS, dose_statistics
 from ctan_networks.transforms.save import case_name
 from ctan_networks.utils import result_path
 from ctan_networks.workflow import trained_on
 
-__all__ = ["RESULT", "DoseSummaryd", "ProbabilitySummaryd", "SaveSummaryd"]
+__all__ = ["RESULT", "ProbabilitySummaryd", "SaveSummaryd"]
 
 logger = logging.getLogger(__name__)
 
@@ -31,58 +29,6 @@ logger = logging.getLogger(__name__)
 RESULT = "result"
 NOTICE = "Research use only. Not for diagnosis, treatment or planning."
 PHANTOM_NOTICE = "These weights were trained on phantoms. They know nothing about patients."
-
-
-class DoseSummaryd(MapTransform):
-    """Note the dose in each predicted structure: ``result["dose"]``.
-
-    It holds ``unit`` ("Gy"), ``maximum`` of the whole volume, ``file`` (where ``SaveCased`` wrote it) and, under
-    ``structures``, for each structure that was found its ``volume_cc``, ``mean``, ``D_95``, ``D_0.03_cc`` (the dose of
-    the hottest 0.03 cm^3, which clinics take for the maximum; see
-    :py:func:`ctan_networks.metrics.plan_metrics.dose_statistics`) and ``maximum``, the hottest voxel. Without a
-    segmentation there is the maximum alone.
-
-    Args:
-        keys: dose in Gy, ``[1, *spatial]``, MetaTensor.
-        structures: names of the channels of the segmentation.
-        segmentation_key: masks ``[S, *spatial]`` on the dose's grid.
-        allow_missing_keys: go on when a key is not there.
-
-    """
-
-    STATISTICS = ("volume_cc", "mean", "D_95", "D_0.03_cc")
-
-    def __init__(
-        self,
-        keys: KeysCollection,
-        structures: Sequence[str],
-        segmentation_key: str = "predicted_segmentation",
-        allow_missing_keys: bool = False,
-    ) -> None:
-        super().__init__(keys, allow_missing_keys)
-        self.structures = tuple(structures)
-        self.segmentation_key = segmentation_key
-
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        d = dict(data)
-        for key in self.key_iterator(d):
-            volume = d[key]
-            dose = torch.as_tensor(volume).cpu()
-            file = d.get("files", {}).get("dose")
-            found: dict[str, Any] = {"unit": "Gy", "maximum": _plain(dose.max()), "file": file}
-            if self.segmentation_key in d:
-                masks = torch.as_tensor(d[self.segmentation_key]).cpu()
-                # Not the product of the spacings: axes need not be at right angles.
-                voxel = abs(float(np.linalg.det(volume.affine[:3, :3].numpy())))
-                table = dose_statistics(dose, masks, self.structures, voxel)[0]
-                found["structures"] = {
-                    name: {what: _plain(row[STATISTICS.index(what)]) for what in self.STATISTICS}
-                    | {"maximum": _plain(dose[0][masks[s] > 0.5].max())}
-                    for s, (name, row) in enumerate(zip(self.structures, table, strict=True))
-                    if row[0] > 0
-                }
-            d = _note(d, {"dose": found})
-        return d
 
 
 class ProbabilitySummaryd(MapTransform):
@@ -112,12 +58,12 @@ class ProbabilitySummaryd(MapTransform):
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)
         for key, names in self.key_iterator(d, self.classes):
-            values = [_plain(value) for value in torch.as_tensor(d[key]).flatten()]
+            values = [plain(value) for value in torch.as_tensor(d[key]).flatten()]
             if len(values) != len(names):
                 raise ConfigError(f"{key} has {len(values)} probabilities for the classes {', '.join(names)}.")
             best = max(range(len(names)), key=lambda k: values[k] or 0.0)
             task = str(key).removeprefix("predicted_")
-            d = _note(d, {task: {"prediction": names[best], "probabilities": dict(zip(names, values, strict=True))}})
+            d = note(d, {task: {"prediction": names[best], "probabilities": dict(zip(names, values, strict=True))}})
         return d
 
 
@@ -153,7 +99,7 @@ class SaveSummaryd(Transform):
             return d
         weights = trained_on(self.checkpoint, self.bundle_root)
         notice = NOTICE if weights != "phantom" else f"{PHANTOM_NOTICE} {NOTICE}"
-        d = _note(d, {"weights": weights, "notice": notice})
+        d = note(d, {"weights": weights, "notice": notice})
         name = case_name(d)
         folder = self.output_dir if self.flat else self.output_dir / name
         with result_path(folder / f"{name}_result.json") as path:
@@ -161,12 +107,12 @@ class SaveSummaryd(Transform):
         return d
 
 
-def _note(d: dict[Hashable, Any], entries: Mapping[str, Any]) -> dict[Hashable, Any]:
+def note(d: dict[Hashable, Any], entries: Mapping[str, Any]) -> dict[Hashable, Any]:
     """The data with more entries in its result; the dictionary that came in is left as it was."""
     return {**d, RESULT: {**(d.get(RESULT) or {}), **entries}}
 
 
-def _plain(value: Any) -> float | None:
+def plain(value: Any) -> float | None:
     """A number as JSON holds it: a Python float of four decimals, None for what is not finite."""
     number = float(value)
     return round(number, 4) if math.isfinite(number) else None

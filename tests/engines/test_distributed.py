@@ -25,17 +25,11 @@ from torch import nn
 from ctan_networks import engines
 from ctan_networks.data.epoch_sampler import EpochSampler, ShareSampler
 from ctan_networks.errors import ConfigError, DataError
-from ctan_networks.handlers import (
-    ClassificationReport,
-    FiniteSteps,
-    ProbabilityTable,
-    StepSeed,
-    TrainingCheckpoint,
-    WeightAverage,
-)
+from ctan_networks.handlers import FiniteSteps, ProbabilityTable, StepSeed, TrainingCheckpoint, WeightAverage
 from ctan_networks.metrics import ClassificationScore, StructureDice
 from ctan_networks.nets import make_network
 from ctan_networks.processes import gather_in_turn, in_turn
+from ctan_networks.reports.classification_report import ClassificationReport
 
 WRITTEN = re.compile(r"written \d{4}-\d\d-\d\d \d\d:\d\d UTC")
 ENVIRONMENT = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")

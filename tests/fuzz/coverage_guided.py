@@ -24,18 +24,18 @@ sys.path[:0] = [str(HERE), str(HERE.parents[1])]
 SHARED = "/dev/shm" if os.path.isdir("/dev/shm") else None
 LIMITS = ["-timeout=20", "-rss_limit_mb=4096", "-max_len=20000"]
 
-with atheris.instrument_imports(include=["ctan_networks.data", "ctan_networks.dicom", "pydicom"]):
+with atheris.instrument_imports(include=["ctan_networks.data", "ctan_networks.radiotherapy.dicom", "pydicom"]):
     import numpy as np
     from harness import Wrong
     from patients import write_patient
     from test_fuzz_openkbp import expected
 
-    from ctan_networks.data import CaseReader
-    from ctan_networks.data.openkbp import read_sparse_csv, read_voxel_dimensions
-    from ctan_networks.dicom.rtdose import read_dose
-    from ctan_networks.dicom.rtstruct import read_structures
-    from ctan_networks.dicom.stored_dvh import read_stored_dvhs
+    from ctan_networks.datasets.case_reader import CaseReader
+    from ctan_networks.datasets.openkbp.files import read_sparse_csv, read_voxel_dimensions
     from ctan_networks.errors import DataError
+    from ctan_networks.radiotherapy.dicom.rtdose import read_dose
+    from ctan_networks.radiotherapy.dicom.rtstruct import read_structures
+    from ctan_networks.radiotherapy.dicom.stored_dvh import read_stored_dvhs
 
 
 def openkbp(folder: Path) -> None:

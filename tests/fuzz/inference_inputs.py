@@ -15,7 +15,7 @@ import numpy as np
 from hypothesis import strategies as st
 from PIL import Image
 
-from ctan_networks.phantoms.stoic import write_mha
+from ctan_networks.datasets.stoic.phantoms import write_mha
 
 __all__ = ["PHOTOS", "VOLUMES", "axis_turn", "body", "write_photos", "write_volume", "write_volumes"]
 

@@ -13,10 +13,10 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.tag import Tag
 
-from ctan_networks.dicom.write_ct import write_ct_series
-from ctan_networks.dicom.write_rtdose import write_rtdose
-from ctan_networks.dicom.write_rtplan import write_rtplan
-from ctan_networks.dicom.write_rtstruct import write_rtstruct
+from ctan_networks.radiotherapy.dicom.write_ct import write_ct_series
+from ctan_networks.radiotherapy.dicom.write_rtdose import write_rtdose
+from ctan_networks.radiotherapy.dicom.write_rtplan import write_rtplan
+from ctan_networks.radiotherapy.dicom.write_rtstruct import write_rtstruct
 
 __all__ = ["put", "save", "write_patient"]
 

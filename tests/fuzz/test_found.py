@@ -30,32 +30,29 @@ from test_fuzz_openkbp import write_patient as write_openkbp
 from test_fuzz_photos import png
 from test_fuzz_unpack import entries, write_zip
 
-from ctan_networks.data import (
-    CaseReader,
-    OpenKBPReader,
-    PhotoReader,
-    case_table,
-    dicom_rt_inference_list,
-    dicom_rt_list,
-    ham10000_list,
-    openkbp_list,
-    split_cases,
-    stoic_list,
-    volume_list,
-)
-from ctan_networks.data.ham10000_labels import read_labels
-from ctan_networks.data.openkbp import read_sparse_csv, read_voxel_dimensions
+from ctan_networks.data import PhotoReader, split_cases
+from ctan_networks.data.case_list import natural_key, visible
 from ctan_networks.data.tables import read_table
-from ctan_networks.data.volume_list import natural_key, visible
-from ctan_networks.dicom import rasterise as rasterising
-from ctan_networks.dicom.contour_dvh import contour_dvh
-from ctan_networks.dicom.rasterise import fill_contours, rasterise
-from ctan_networks.dicom.rtdose import read_dose
-from ctan_networks.dicom.rtstruct import Structure, read_structures
-from ctan_networks.dicom.stored_dvh import read_stored_dvhs
+from ctan_networks.datasets import volume_list
+from ctan_networks.datasets.case_reader import CaseReader
+from ctan_networks.datasets.ham10000.data_list import ham10000_list
+from ctan_networks.datasets.ham10000.labels import read_labels
+from ctan_networks.datasets.openkbp import data_list as openkbp_list
+from ctan_networks.datasets.openkbp.files import read_sparse_csv, read_voxel_dimensions
+from ctan_networks.datasets.openkbp.reader import OpenKBPReader
+from ctan_networks.datasets.prostate import data_list as dicom_rt_list
+from ctan_networks.datasets.prostate.data_list import dicom_rt_inference_list
+from ctan_networks.datasets.stoic.data_list import stoic_list
+from ctan_networks.datasets.stoic.phantoms import write_mha
+from ctan_networks.datasets.table import data_list as case_table
 from ctan_networks.errors import DataError
-from ctan_networks.export.unpack import unpack_bundle
-from ctan_networks.phantoms.stoic import write_mha
+from ctan_networks.radiotherapy.dicom import rasterise as rasterising
+from ctan_networks.radiotherapy.dicom.contour_dvh import contour_dvh
+from ctan_networks.radiotherapy.dicom.rasterise import fill_contours, rasterise
+from ctan_networks.radiotherapy.dicom.rtdose import read_dose
+from ctan_networks.radiotherapy.dicom.rtstruct import Structure, read_structures
+from ctan_networks.radiotherapy.dicom.stored_dvh import read_stored_dvhs
+from ctan_networks.tools.packing.unpack import unpack_bundle
 
 AFFINE = np.diag([1.0, 1.0, 2.0, 1.0])
 FRACTIONS = {"train": 0.6, "validation": 0.2, "test": 0.2}

@@ -21,19 +21,18 @@ from monai.data import MetaTensor
 from PIL import Image
 from test_fuzz_metaimage import nrrd
 
-from ctan_networks.data import (
-    CachedDataset,
-    CaseReader,
-    dicom_rt_inference_list,
-    inference_list,
-    photo_list,
-    volume_list,
-)
+from ctan_networks.data import CachedDataset
+from ctan_networks.datasets import volume_list
+from ctan_networks.datasets.case_reader import CaseReader
+from ctan_networks.datasets.ham10000.data_list import photo_list
+from ctan_networks.datasets.openkbp.data_list import inference_list
+from ctan_networks.datasets.prostate.data_list import dicom_rt_inference_list
+from ctan_networks.datasets.stoic.phantoms import write_mha
 from ctan_networks.engines import CaseByCaseEvaluator, PrepareMultiTaskBatch
 from ctan_networks.errors import ConfigError, DataError, causes, reason_of
 from ctan_networks.handlers import ProbabilityTable
-from ctan_networks.phantoms.stoic import write_mha
-from ctan_networks.transforms import DoseSummaryd, ExportDICOMd, KeepKeysSpacingd, SaveSummaryd
+from ctan_networks.radiotherapy.transforms.export_dicom import ExportDICOMd
+from ctan_networks.transforms import DoseSummaryd, KeepKeysSpacingd, SaveSummaryd
 from ctan_networks.transforms.save import case_name
 from ctan_networks.utils import atomic_path, file_name, result_path
 from ctan_networks.workflow import require_output

@@ -34,8 +34,8 @@ from inference_run import CONFIGS, listening, predict, trouble
 from patients import write_patient
 from PIL import Image
 
+from ctan_networks.datasets.stoic.phantoms import write_mha
 from ctan_networks.errors import CTANError, DataError, causes
-from ctan_networks.phantoms.stoic import write_mha
 
 # Of a child; volumes are resampled to as many as 2^24 voxels.
 LIMITS = {"cpu_seconds": 60.0, "memory": 4 << 30}

@@ -13,7 +13,7 @@ import pytest
 from harness import Wrong
 from hypothesis import strategies as st
 
-from ctan_networks.data import CaseReader
+from ctan_networks.datasets.case_reader import CaseReader
 
 pytest.importorskip("itk")
 

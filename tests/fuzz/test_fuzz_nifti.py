@@ -14,7 +14,7 @@ import pytest
 from harness import Wrong
 from hypothesis import strategies as st
 
-from ctan_networks.data import CaseReader
+from ctan_networks.datasets.case_reader import CaseReader
 
 # Codes of NIfTI-1's datatype.
 DTYPES = {2: "u1", 4: "i2", 8: "i4", 16: "f4", 64: "f8", 256: "i1", 512: "u2", 768: "u4", 1024: "i8", 1280: "u8"}

@@ -13,10 +13,12 @@ from harness import Wrong
 from hypothesis import strategies as st
 from PIL import Image
 
-from ctan_networks.data import ham10000_list, inspect_photos, photo_list, split_cases, stoic_list
-from ctan_networks.data.ham10000_labels import CLASSES
+from ctan_networks.data import split_cases
+from ctan_networks.datasets.ham10000.data_list import ham10000_list, inspect_photos, photo_list
+from ctan_networks.datasets.ham10000.labels import CLASSES
+from ctan_networks.datasets.stoic.data_list import stoic_list
+from ctan_networks.datasets.stoic.phantoms import write_mha
 from ctan_networks.errors import DataError
-from ctan_networks.phantoms.stoic import write_mha
 
 FRACTIONS = {"train": 0.6, "validation": 0.2, "test": 0.2}
 

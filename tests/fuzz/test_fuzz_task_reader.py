@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from test_fuzz_nifti import expected as expected_nifti
 
-from ctan_networks.data import TaskReader
+from ctan_networks.datasets.table.reader import TaskReader
 
 SIDES = (24, 20)
 

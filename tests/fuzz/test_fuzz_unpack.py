@@ -15,7 +15,7 @@ from harness import Wrong
 from hypothesis import strategies as st
 
 from ctan_networks.errors import DataError
-from ctan_networks.export.unpack import unpack_bundle
+from ctan_networks.tools.packing.unpack import unpack_bundle
 
 CONTENT = {
     "b/LICENSE": b"Apache-2.0\n",

@@ -11,7 +11,7 @@ import pytest
 from inference_inputs import TURNS, axis_turn, body
 from inference_run import predict
 
-from ctan_networks.phantoms.stoic import write_mha
+from ctan_networks.datasets.stoic.phantoms import write_mha
 
 # 3.2 and 3.4 mm are kept by both bundles; 6 mm slices are resampled.
 AFFINE = np.diag([-3.2, -3.4, 6.0, 1.0])

@@ -6,7 +6,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from ctan_networks.phantoms import ham10000_cohort, openkbp_cohort
+from ctan_networks.datasets.ham10000.phantoms import ham10000_cohort
+from ctan_networks.datasets.openkbp.phantoms import openkbp_cohort
 
 COHORTS = {
     "ham10000_ctan": lambda folder: ham10000_cohort(folder, lesions=21),

@@ -14,9 +14,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from ctan_networks.commands import compare
+from ctan_networks.datasets.ham10000.phantoms import ham10000_cohort
 from ctan_networks.errors import ConfigError
-from ctan_networks.phantoms import ham10000_cohort
+from ctan_networks.tools.commands import compare
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = {

@@ -13,10 +13,13 @@ import pytest
 import torch
 from monai.bundle import load
 
-from ctan_networks.dicom.patient_folder import read_treatment_plan, scan_folder
-from ctan_networks.dicom.rtdose import read_dose
-from ctan_networks.dicom.rtstruct import read_structures
-from ctan_networks.phantoms import ham10000_cohort, openkbp_cohort, prostate_cohort, stoic_cohort
+from ctan_networks.datasets.ham10000.phantoms import ham10000_cohort
+from ctan_networks.datasets.openkbp.phantoms import openkbp_cohort
+from ctan_networks.datasets.prostate.phantoms import prostate_cohort
+from ctan_networks.datasets.stoic.phantoms import stoic_cohort
+from ctan_networks.radiotherapy.dicom.patient_folder import read_treatment_plan, scan_folder
+from ctan_networks.radiotherapy.dicom.rtdose import read_dose
+from ctan_networks.radiotherapy.dicom.rtstruct import read_structures
 
 NAMES = sorted(p.name for p in (Path(__file__).resolve().parents[2] / "bundles").iterdir() if (p / "configs").is_dir())
 

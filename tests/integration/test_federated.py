@@ -13,7 +13,10 @@ from monai.fl.client import MonaiAlgo
 from monai.fl.utils.constants import ExtraItems, ModelType
 from monai.fl.utils.exchange_object import ExchangeObject
 
-from ctan_networks.phantoms import ham10000_cohort, openkbp_cohort, prostate_cohort, stoic_cohort
+from ctan_networks.datasets.ham10000.phantoms import ham10000_cohort
+from ctan_networks.datasets.openkbp.phantoms import openkbp_cohort
+from ctan_networks.datasets.prostate.phantoms import prostate_cohort
+from ctan_networks.datasets.stoic.phantoms import stoic_cohort
 
 BUNDLES = {
     "openkbp_ctan": (

@@ -12,8 +12,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ctan_networks.data.openkbp_reader import OpenKBPReader
-from ctan_networks.phantoms import openkbp_cohort
+from ctan_networks.datasets.openkbp.phantoms import openkbp_cohort
+from ctan_networks.datasets.openkbp.reader import OpenKBPReader
 
 ORGANS = {"Brainstem", "SpinalCord", "RightParotid", "LeftParotid", "Esophagus", "Larynx", "Mandible"}
 TARGETS = {"PTV56", "PTV63", "PTV70"}

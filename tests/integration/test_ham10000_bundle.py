@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 from sklearn.metrics import balanced_accuracy_score
 
-from ctan_networks.phantoms import ham10000_cohort
+from ctan_networks.datasets.ham10000.phantoms import ham10000_cohort
 
 NAME = "ham10000_ctan"
 CLASSES = ["mel", "nv", "bcc", "akiec", "bkl", "df", "vasc"]

@@ -17,8 +17,8 @@ import pandas as pd
 import pytest
 import torch
 
+from ctan_networks.datasets.openkbp.phantoms import openkbp_cohort
 from ctan_networks.handlers.run_lock import lock_run
-from ctan_networks.phantoms import openkbp_cohort
 
 ROOT = Path(__file__).resolve().parents[2]
 EPOCHS = 6

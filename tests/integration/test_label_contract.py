@@ -15,8 +15,11 @@ from monai.bundle import ConfigParser
 from monai.transforms import LoadImaged
 from PIL import Image
 
-from ctan_networks.data import CaseReader
-from ctan_networks.phantoms import ham10000_cohort, openkbp_cohort, prostate_cohort, stoic_cohort
+from ctan_networks.datasets.case_reader import CaseReader
+from ctan_networks.datasets.ham10000.phantoms import ham10000_cohort
+from ctan_networks.datasets.openkbp.phantoms import openkbp_cohort
+from ctan_networks.datasets.prostate.phantoms import prostate_cohort
+from ctan_networks.datasets.stoic.phantoms import stoic_cohort
 
 NAMES = ["ham10000_ctan", "openkbp_ctan", "prostate_ctan", "stoic_ctan"]
 

@@ -19,8 +19,10 @@ import torch
 from monai.bundle import ConfigWorkflow
 from PIL import Image
 
-from ctan_networks.authoring import Plan, parse_tasks, write_bundle
-from ctan_networks.phantoms import task_cohort
+from ctan_networks.datasets.table import phantoms as task_cohort
+from ctan_networks.tools.authoring.bundle import write_bundle
+from ctan_networks.tools.authoring.plan import Plan
+from ctan_networks.tools.authoring.tasks import parse_tasks
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = {"network_def#channels": [8, 16, 16], "network_def#norm": ["GROUP", {"num_groups": 2}]}

@@ -13,9 +13,9 @@ import pandas as pd
 import pytest
 import torch
 
-from ctan_networks.data.openkbp import GRID, read_sparse_csv
-from ctan_networks.data.openkbp_reader import OpenKBPReader
-from ctan_networks.phantoms import openkbp_cohort
+from ctan_networks.datasets.openkbp.files import GRID, read_sparse_csv
+from ctan_networks.datasets.openkbp.phantoms import openkbp_cohort
+from ctan_networks.datasets.openkbp.reader import OpenKBPReader
 
 NAME = "openkbp_ctan"
 

@@ -13,11 +13,11 @@ import pandas as pd
 import pydicom
 import pytest
 
-from ctan_networks.dicom.patient_folder import read_ct, scan_folder
-from ctan_networks.dicom.rasterise import rasterise
-from ctan_networks.dicom.rtdose import read_dose
-from ctan_networks.dicom.rtstruct import by_name, read_structures
-from ctan_networks.phantoms import prostate_cohort
+from ctan_networks.datasets.prostate.phantoms import prostate_cohort
+from ctan_networks.radiotherapy.dicom.patient_folder import read_ct, scan_folder
+from ctan_networks.radiotherapy.dicom.rasterise import rasterise
+from ctan_networks.radiotherapy.dicom.rtdose import read_dose
+from ctan_networks.radiotherapy.dicom.rtstruct import by_name, read_structures
 
 NAME = "prostate_ctan"
 SMALL = {"network_def#channels": [4, 8, 8]}

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from ctan_networks.phantoms import stoic_cohort
+from ctan_networks.datasets.stoic.phantoms import stoic_cohort
 
 NAME = "stoic_ctan"
 SMALL = {

@@ -9,7 +9,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from ctan_networks.phantoms import ham10000_cohort
+from ctan_networks.datasets.ham10000.phantoms import ham10000_cohort
 
 mlflow = pytest.importorskip("mlflow")
 

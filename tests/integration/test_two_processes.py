@@ -20,7 +20,10 @@ import torch
 import torch.distributed as dist
 from PIL import Image
 
-from ctan_networks.phantoms import ham10000_cohort, openkbp_cohort, prostate_cohort, stoic_cohort
+from ctan_networks.datasets.ham10000.phantoms import ham10000_cohort
+from ctan_networks.datasets.openkbp.phantoms import openkbp_cohort
+from ctan_networks.datasets.prostate.phantoms import prostate_cohort
+from ctan_networks.datasets.stoic.phantoms import stoic_cohort
 
 ROOT = Path(__file__).resolve().parents[2]
 BUNDLES = {

@@ -12,7 +12,8 @@ from monai.metrics import MAEMetric
 from torch import nn
 
 from ctan_networks.errors import ConfigError
-from ctan_networks.metrics import DoseScore, KeyMetric, StructureDice, of_tasks, skill
+from ctan_networks.metrics import KeyMetric, StructureDice, of_tasks, skill
+from ctan_networks.radiotherapy.metrics.dose_score import DoseScore
 
 TRIVIAL = {"segmentation": 0.0, "dose": 8.0}
 PERFECT = {"segmentation": 1.0, "dose": 0.0}

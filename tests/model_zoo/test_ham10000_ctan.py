@@ -6,7 +6,7 @@ from __future__ import annotations
 import unittest
 from pathlib import Path
 
-from ctan_networks.phantoms import ham10000_cohort
+from ctan_networks.datasets.ham10000.phantoms import ham10000_cohort
 from tests.model_zoo.zoo import BundleCase
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import unittest
 from pathlib import Path
 
-from ctan_networks.phantoms import openkbp_cohort
+from ctan_networks.datasets.openkbp.phantoms import openkbp_cohort
 from tests.model_zoo.zoo import BundleCase
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import unittest
 from pathlib import Path
 
-from ctan_networks.phantoms import prostate_cohort
+from ctan_networks.datasets.prostate.phantoms import prostate_cohort
 from tests.model_zoo.zoo import BundleCase
 
 

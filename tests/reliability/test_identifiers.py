@@ -20,8 +20,10 @@ from bundle_runs import ROOT, bundle_run, trained
 from markers import ELEMENTS, MARKS, find_marks, mark_dicom
 from PIL import Image, PngImagePlugin
 
-from ctan_networks.data.openkbp_reader import OpenKBPReader
-from ctan_networks.phantoms import ham10000_cohort, openkbp_cohort, prostate_cohort
+from ctan_networks.datasets.ham10000.phantoms import ham10000_cohort
+from ctan_networks.datasets.openkbp.phantoms import openkbp_cohort
+from ctan_networks.datasets.openkbp.reader import OpenKBPReader
+from ctan_networks.datasets.prostate.phantoms import prostate_cohort
 
 
 def test_the_search_finds_what_is_hidden(tmp_path):

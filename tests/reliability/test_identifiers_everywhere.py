@@ -16,8 +16,11 @@ from bundle_runs import ROOT, bundle_run, run, trained
 from markers import MARKS, find_marks, mark_dicom, mark_itk, mark_photo
 from PIL import Image
 
-from ctan_networks.data import CaseReader
-from ctan_networks.phantoms import ham10000_cohort, openkbp_cohort, prostate_cohort, stoic_cohort
+from ctan_networks.datasets.case_reader import CaseReader
+from ctan_networks.datasets.ham10000.phantoms import ham10000_cohort
+from ctan_networks.datasets.openkbp.phantoms import openkbp_cohort
+from ctan_networks.datasets.prostate.phantoms import prostate_cohort
+from ctan_networks.datasets.stoic.phantoms import stoic_cohort
 
 # The contract with MONAI Label is tested there.
 sys.path.insert(0, str(ROOT / "tests" / "integration"))

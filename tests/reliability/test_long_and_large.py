@@ -16,8 +16,9 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from ctan_networks.data.openkbp_reader import OpenKBPReader
-from ctan_networks.phantoms import ham10000_cohort, openkbp_cohort
+from ctan_networks.datasets.ham10000.phantoms import ham10000_cohort
+from ctan_networks.datasets.openkbp.phantoms import openkbp_cohort
+from ctan_networks.datasets.openkbp.reader import OpenKBPReader
 
 ROOT = Path(__file__).resolve().parents[2]
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="memory and open files are read from Linux's /proc")

@@ -15,8 +15,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ctan_networks.data import dicom_rt_list
-from ctan_networks.phantoms import openkbp_cohort, prostate_cohort, stoic_cohort
+from ctan_networks.datasets.openkbp.phantoms import openkbp_cohort
+from ctan_networks.datasets.prostate import data_list as dicom_rt_list
+from ctan_networks.datasets.prostate.phantoms import prostate_cohort
+from ctan_networks.datasets.stoic.phantoms import stoic_cohort
 
 ROOT = Path(__file__).resolve().parents[2]
 DRIVER = Path(__file__).with_name("first_step.py")

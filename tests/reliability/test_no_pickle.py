@@ -16,9 +16,9 @@ import torch
 from harmful import Harmful
 from PIL import Image
 
-from ctan_networks.data.task_reader import TaskReader
+from ctan_networks.datasets.table.reader import TaskReader
 from ctan_networks.errors import DataError
-from ctan_networks.export.network_files import export_network
+from ctan_networks.tools.packing.network_files import export_network
 
 ROOT = Path(__file__).resolve().parents[2]
 # Calls that unpickle whatever they are given, unless told otherwise; and the words that tell them.
@@ -94,7 +94,7 @@ def test_weights_of_an_evaluation_and_checkpoint_of_a_resume(harmful, tmp_path):
     for name in ("last.pt", "last_previous.pt"):
         (tmp_path / "run").mkdir(exist_ok=True)
         shutil.copy(file, tmp_path / "run" / name)
-    places = {"dataset_dir": "$phantoms.ham10000_cohort(@cache_dir)", "cache_dir": tmp_path / "cache"}
+    places = {"dataset_dir": "$ham10000.ham10000_cohort(@cache_dir)", "cache_dir": tmp_path / "cache"}
     run("train", "evaluate", output_dir=tmp_path / "other", checkpoint=file, **places)
     said = run("train", output_dir=tmp_path / "run", resume=True, **places)
     assert "cannot resume" in said and not mark.exists()

@@ -9,18 +9,15 @@ import numpy as np
 import pydicom
 import pytest
 
-from ctan_networks.data import (
-    CaseReader,
-    PhotoReader,
-    dicom_rt_inference_list,
-    ham10000_list,
-    openkbp_list,
-    photo_list,
-    volume_list,
-)
-from ctan_networks.dicom.rtdose import read_dose
-from ctan_networks.dicom.rtstruct import read_structures
-from ctan_networks.dicom.stored_dvh import read_stored_dvhs
+from ctan_networks.data import PhotoReader
+from ctan_networks.datasets import volume_list
+from ctan_networks.datasets.case_reader import CaseReader
+from ctan_networks.datasets.ham10000.data_list import ham10000_list, photo_list
+from ctan_networks.datasets.openkbp import data_list as openkbp_list
+from ctan_networks.datasets.prostate.data_list import dicom_rt_inference_list
+from ctan_networks.radiotherapy.dicom.rtdose import read_dose
+from ctan_networks.radiotherapy.dicom.rtstruct import read_structures
+from ctan_networks.radiotherapy.dicom.stored_dvh import read_stored_dvhs
 
 pytestmark = [pytest.mark.realdata, pytest.mark.timeout(1800)]
 

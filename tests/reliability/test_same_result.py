@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 import torch
 
-from ctan_networks.phantoms import ham10000_cohort, openkbp_cohort
+from ctan_networks.datasets.ham10000.phantoms import ham10000_cohort
+from ctan_networks.datasets.openkbp.phantoms import openkbp_cohort
 
 ROOT = Path(__file__).resolve().parents[2]
 QUICK = {

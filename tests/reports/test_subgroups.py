@@ -6,9 +6,9 @@ import pandas as pd
 import pytest
 from sklearn.metrics import balanced_accuracy_score, recall_score, roc_auc_score
 
-from ctan_networks.commands import subgroups
 from ctan_networks.errors import ConfigError, DataError
 from ctan_networks.reports.subgroups import subgroup_scores
+from ctan_networks.tools.commands import subgroups
 
 NAMES = ["mel", "nv", "bcc"]
 

@@ -7,7 +7,7 @@ import torch
 from monai.data import MetaTensor
 from PIL import Image
 
-from ctan_networks.data import TaskReader
+from ctan_networks.datasets.table.reader import TaskReader
 from ctan_networks.errors import ConfigError, DataError
 from ctan_networks.transforms import CheckLabelsd, SavePicturesd, StructureChannelsd
 

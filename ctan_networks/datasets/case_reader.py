@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One reader for every way in which a case comes: OpenKBP CSV, NIfTI, a folder of DICOM CT slices, ITK's formats."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from monai.config import PathLike
+from monai.data import ImageReader, ITKReader
+from monai.utils import MetaKeys, OptionalImportError, SpaceKeys
+
+from ctan_networks.data.itk_header import check_itk
+from ctan_networks.data.nifti import read_nifti
+from ctan_networks.datasets.openkbp.files import STRUCTURES
+from ctan_networks.datasets.openkbp.reader import OpenKBPReader
+from ctan_networks.errors import DataError
+from ctan_networks.radiotherapy.dicom.ct_series import make_series, refuse_damaged
+from ctan_networks.radiotherapy.dicom.ct_slices import ct_slices
+from ctan_networks.radiotherapy.dicom.elements import read_known
+from ctan_networks.radiotherapy.dicom.patient_folder import read_ct, scan_folder
+from ctan_networks.radiotherapy.nifti_patient import is_nifti_patient, read_structure_bits
+from ctan_networks.reading import check_finite, check_geometry, geometry_alone, library_errors, list_folder
+
+__all__ = ["CaseReader"]
+
+
+class CaseReader(ImageReader):
+    """Read a volume, whatever it is stored as, for ``LoadImaged(reader=...)``.
+
+    ===================================  ==========================================================================
+    path                                 read by
+    ===================================  ==========================================================================
+    ``.csv``, OpenKBP patient folder     :py:class:`ctan_networks.datasets.openkbp.OpenKBPReader`
+    ``.nii``, ``.nii.gz``                :py:class:`monai.data.NibabelReader`
+    folder with DICOM CT slices          pydicom, with the slices ordered by position; compressed ones with its
+                                         plugins (extra ``dicom``). A patient's folder may hold structures, plans,
+                                         doses and sub-folders too
+    folder with ``ct.nii.gz``            :py:func:`ctan_networks.radiotherapy.nifti_patient.read_structure_bits`
+    any other file, such as ``.mha``     :py:class:`monai.data.ITKReader`, if itk is installed (extra ``itk``)
+    ===================================  ==========================================================================
+
+    Reading is left to ``get_data``, so that its errors reach the user through ``LoadImage``; see
+    :py:class:`ctan_networks.datasets.openkbp.OpenKBPReader`. The reader keeps no state between calls.
+
+    Args:
+        structures: names of the structures in the order of the bits of a patient folder (OpenKBP, NIfTI).
+
+    """
+
+    def __init__(self, structures: Sequence[str] = STRUCTURES) -> None:
+        super().__init__()
+        self.openkbp = OpenKBPReader(structures)
+        self.structures = tuple(structures)
+
+    def verify_suffix(self, filename: Sequence[PathLike] | PathLike) -> bool:
+        """True: whether a path can be read turns out by its content."""
+        return True
+
+    def read(self, data: Sequence[PathLike] | PathLike, **kwargs: Any) -> Path:
+        """Return the path, to be read by :py:meth:`get_data`."""
+        return self.openkbp.read(data)
+
+    def get_data(self, img: Path) -> tuple[np.ndarray, dict[str, Any]]:
+        """Read the array and its metadata.
+
+        Raises:
+            DataError: when the path cannot be read; names it, the reason and what to do.
+
+        """
+        path = Path(img)
+        if not path.exists():
+            raise DataError(f"{path} is not there. Check the path.")
+        if self.openkbp.verify_suffix(path):
+            return self.openkbp.get_data(path)
+        if path.is_dir():
+            return read_structure_bits(path, self.structures) if is_nifti_patient(path) else _read_series(path)
+        if path.name.lower().endswith((".nii", ".nii.gz")):
+            return read_nifti(path)
+        return _read_with(_itk_reader(path), path)
+
+
+def _read_with(reader: ImageReader, path: Path) -> tuple[np.ndarray, dict[str, Any]]:
+    check_itk(path)
+    with library_errors(path):
+        array, meta = reader.get_data(reader.read(str(path)))
+        affine = np.asarray(meta[MetaKeys.AFFINE], dtype=np.float64)
+    if array.ndim != 3:
+        raise DataError(
+            f"{path} has {array.ndim} dimensions {tuple(array.shape)}: give one volume of three dimensions."
+        )
+    check_geometry(path, affine, array.shape)
+    check_finite(path, array)
+    return array, geometry_alone(meta)
+
+
+def _itk_reader(path: Path) -> ImageReader:
+    try:
+        return ITKReader()
+    except OptionalImportError:
+        raise DataError(
+            f"{path}: to read {''.join(path.suffixes[-2:]) or 'this kind of file'}, install ITK (pip install"
+            ' "ctan-networks[itk]"), or give NIfTI, a folder of DICOM CT slices or OpenKBP CSV.'
+        ) from None
+
+
+def _read_series(folder: Path) -> tuple[np.ndarray, dict[str, Any]]:
+    files = _files_of_one_series(folder)
+    if files:
+        series = make_series(folder, files, [read_known(file) for file in files])
+    else:
+        objects = scan_folder(folder)
+        if not objects.ct and not objects.damaged:
+            raise DataError(
+                f"{folder} holds neither an OpenKBP patient (ct.csv) nor DICOM CT slices. Give a folder that holds"
+                " either, or a NIfTI file."
+            )
+        series = read_ct(objects)
+    affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ series.affine
+    meta = {
+        MetaKeys.AFFINE: affine,
+        MetaKeys.ORIGINAL_AFFINE: affine.copy(),
+        MetaKeys.SPATIAL_SHAPE: np.array(series.shape),
+        MetaKeys.SPACE: SpaceKeys.RAS,
+        MetaKeys.ORIGINAL_CHANNEL_DIM: "no_channel",
+        "filename_or_obj": str(folder),
+    }
+    return series.volume(), {str(key): value for key, value in meta.items()}
+
+
+def _size(file: Path) -> int:
+    try:
+        return file.stat().st_size
+    except OSError:
+        # It has gone since the folder was listed.
+        return 0
+
+
+def _files_of_one_series(folder: Path) -> list[Path]:
+    """The CT slices in the folder itself; none when they lie below it, or belong to several series."""
+    series: dict[str, list[Path]] = {}
+    damaged: list[Path] = []
+    for file, header in ct_slices(folder, damaged):
+        series.setdefault(str(header.SeriesInstanceUID), []).append(file)
+    suffixes = {file.suffix for files in series.values() for file in files}
+    damaged += [f for f in sorted(list_folder(folder)) if f.suffix in suffixes and f.is_file() and not _size(f)]
+    refuse_damaged(damaged)
+    return next(iter(series.values())) if len(series) == 1 else []

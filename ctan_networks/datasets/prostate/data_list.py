@@ -1,0 +1,190 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Data lists of patients in DICOM-RT, one folder a patient."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ctan_networks.data.case_list import existing_path, refuse_same_names, visible
+from ctan_networks.data.pseudonyms import tell_renamed, without_folder_name
+from ctan_networks.datasets.volume_list import as_volume
+from ctan_networks.errors import DataError
+from ctan_networks.radiotherapy.convert import convert_patient, read_provenance, remove_workplaces
+from ctan_networks.radiotherapy.dicom.ct_slices import ct_slices
+from ctan_networks.radiotherapy.dicom.patient_folder import plan_prescriptions
+from ctan_networks.radiotherapy.nifti_patient import CT, DOSE, is_nifti_patient
+from ctan_networks.radiotherapy.pseudonyms import case_of_folder
+from ctan_networks.reading import is_there, walk_folder
+
+__all__ = ["dicom_rt_inference_list", "dicom_rt_list"]
+
+logger = logging.getLogger(__name__)
+
+LAYOUT = (
+    "one folder a patient, each with what the planning system exported (CT, RTSTRUCT, RTDOSE, RTPLAN, in any file"
+    " names and sub-folders), or with ct.nii.gz, dose.nii.gz and a mask <structure>.nii.gz for each structure"
+)
+LISTED = 40
+
+
+def dicom_rt_list(
+    dataset_dir: str | os.PathLike,
+    converted_dir: str | os.PathLike,
+    patterns: Mapping[str, Sequence[str]],
+    prescription: float | None = None,
+) -> list[dict[str, Any]]:
+    """List patients for training and evaluation; DICOM is converted to NIfTI on first use.
+
+    A patient that cannot be used is listed with the reason ("unusable"), and the others go on. ROI names that no
+    pattern matches are logged once for all patients.
+
+    Args:
+        dataset_dir: one folder a patient: DICOM-RT, or NIfTI (``ct.nii.gz``, ``dose.nii.gz``, ``<structure>.nii.gz``).
+        converted_dir: folder of the converted patients.
+        patterns: structure to patterns of ROI names, see
+        :py:func:`ctan_networks.radiotherapy.dicom.roi_names.match_rois`.
+        prescription: in Gy, for patients whose plan states none.
+
+    Returns:
+        One item a patient: "case", "source" (its folder), "image", "segmentation" (the folder with the masks) and
+        "dose", as far as they are there, and "prescription" in Gy.
+
+    Raises:
+        DataError: when there is no patient, or two would have one name.
+
+    """
+    root = existing_path(dataset_dir, "of the data set")
+    folders = [p for p in visible(root) if p.is_dir()] if root.is_dir() else []
+    if not folders:
+        raise DataError(f"{root} holds no patient. It must hold {LAYOUT}.")
+    remove_workplaces(Path(converted_dir))
+    items: list[dict[str, Any]] = []
+    unmatched: dict[str, int] = {}
+    for number, folder in enumerate(folders, start=1):
+        item, others = _as_item(folder, Path(os.path.abspath(converted_dir)), patterns, prescription)
+        items.append(item)
+        if others is not None:
+            logger.info("converted: case %s (%d of %d)", item["case"], number, len(folders))
+            for roi in others:
+                unmatched[roi] = unmatched.get(roi, 0) + 1
+    tell_renamed(items)
+    if unmatched:
+        listed = [f"{roi} ({count})" for roi, count in sorted(unmatched.items())]
+        more = f" and {len(listed) - LISTED} more" if len(listed) > LISTED else ""
+        logger.info("ROI names that match no structure (patients): %s%s", ", ".join(listed[:LISTED]), more)
+    refuse_same_names([item for item in items if "image" in item], "Rename one of the folders")
+    return items
+
+
+def dicom_rt_inference_list(dataset_dir: str | os.PathLike) -> list[dict[str, Any]]:
+    """List the CTs to predict on. Structures and doses are neither needed nor looked at.
+
+    Args:
+        dataset_dir: one patient's folder or volume, or a folder of such folders and volumes. A patient's folder holds
+            DICOM (the CT may lie in a sub-folder) or ``ct.nii.gz``.
+
+    Returns:
+        One item a case with "case" and "image", and "prescription" in Gy where a plan in the folder states it.
+
+    Raises:
+        DataError: when nothing to predict on is there, or when two cases have one name.
+
+    """
+    path = existing_path(dataset_dir, "to predict on")
+    items = _as_patient(path, nested=path.is_dir() and _is_one_patient(path))
+    if not items and path.is_dir():
+        for entry in visible(path):
+            found = _as_patient(entry, nested=True)
+            items.extend(found)
+            if not found:
+                name = case_of_folder(entry) if entry.is_dir() else entry.name
+                logger.warning("%s: no CT, passed over", name)
+    if not items:
+        raise DataError(f"{path} holds nothing to predict on. Give a patient's folder, a volume (NIfTI), or {LAYOUT}.")
+    tell_renamed(items)
+    refuse_same_names(items, "Rename one, or give one of the two folders")
+    return items
+
+
+def _as_patient(path: Path, nested: bool) -> list[dict[str, Any]]:
+    if not path.is_dir():
+        return [dict(item) for item in as_volume(path)]
+    if is_nifti_patient(path):
+        return [_with_prescription({"case": path.name, "image": str(path / CT)}, path)]
+    if _series_below(path, limit=1) if nested else next(ct_slices(path), None):
+        return [_with_prescription({"case": case_of_folder(path), "image": str(path)}, path)]
+    return []
+
+
+def _is_one_patient(path: Path) -> bool:
+    """One CT series in all the folders below, and nothing else to predict on: objects that lie in sub-folders."""
+    others = any(is_nifti_patient(p) if p.is_dir() else as_volume(p) for p in visible(path))
+    return not others and len(_series_below(path, limit=2)) == 1
+
+
+def _series_below(path: Path, limit: int) -> set[str]:
+    """UIDs of the CT series in a folder and its sub-folders, by one slice of each folder; no more than needed."""
+    found: set[str] = set()
+    for parent, _, _ in walk_folder(path):
+        first = next(ct_slices(parent), None)
+        if first is not None:
+            found.add(str(first[1].SeriesInstanceUID))
+        if len(found) >= limit:
+            break
+    return found
+
+
+def _with_prescription(item: dict[str, Any], folder: Path) -> dict[str, Any]:
+    stated = _stated_prescription(folder)
+    return item | ({"prescription": stated} if stated else {})
+
+
+def _stated_prescription(folder: Path) -> float | None:
+    """From the provenance of a converted patient, or the one plan in a DICOM folder."""
+    known = read_provenance(folder)
+    if known is not None:
+        return known.get("prescription_gy")
+    stated = plan_prescriptions(folder)
+    return stated[0] if len(stated) == 1 else None
+
+
+def _as_item(
+    folder: Path, converted_dir: Path, patterns: Mapping[str, Sequence[str]], prescription: float | None
+) -> tuple[dict[str, Any], list[str] | None]:
+    """The patient as an item, and the ROI names that match nothing if it was converted just now."""
+    others = None
+    item: dict[str, Any] = {"case": folder.name, "source": str(folder)}
+    try:
+        # NIfTI names no patient: nothing to look for in its files, of which there may be many.
+        if is_nifti_patient(folder):
+            return _complete(item, folder, patterns, prescription), None
+        item["case"] = case_of_folder(folder)
+        converted = converted_dir / item["case"]
+        others = convert_patient(folder, converted, patterns).get("unmatched")
+        return _complete(item, converted, patterns, prescription), others
+    except DataError as error:
+        item["image"] = str(folder)
+        return item | {"unusable": without_folder_name(str(error), item)}, others
+
+
+def _complete(
+    item: dict[str, Any], folder: Path, patterns: Iterable[str], prescription: float | None
+) -> dict[str, Any]:
+    item["image"] = str(folder / CT)
+    if any(is_there(folder / f"{name}.nii.gz") for name in patterns):
+        item["segmentation"] = str(folder)
+    if is_there(folder / DOSE):
+        item["dose"] = str(folder / DOSE)
+    if not {"segmentation", "dose"} & item.keys():
+        raise DataError(
+            f"{item['source']}: neither a structure that a pattern matches nor a dose. Add a pattern or export them."
+        )
+    stated = _stated_prescription(folder) or prescription
+    if stated is None:
+        raise DataError(f"{item['source']}: no plan states the prescription. Give it in Gy, as --prescription 78.")
+    item["prescription"] = float(stated)
+    return item

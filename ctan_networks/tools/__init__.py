@@ -1,0 +1,12 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What people call: commands, comparison, packing, new bundles, MONAI Label."""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+from ctan_networks._lazy import submodule
+
+
+def __getattr__(name: str) -> ModuleType:
+    return submodule(__name__, name)
