@@ -11,8 +11,8 @@ import nibabel as nib
 import numpy as np
 import pytest
 
-from ctan_networks.datasets import contoured_list
 from ctan_networks.datasets.case_reader import CaseReader
+from ctan_networks.datasets.contoured_list import contoured_list
 from ctan_networks.datasets.openkbp.phantoms import openkbp_cohort
 from ctan_networks.datasets.prostate.phantoms import prostate_cohort
 from ctan_networks.errors import DataError

@@ -9,8 +9,8 @@ import pytest
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
-from ctan_networks.datasets import volume_list
 from ctan_networks.datasets.openkbp.data_list import inference_list
+from ctan_networks.datasets.volume_list import volume_list
 from ctan_networks.errors import DataError
 
 

@@ -33,18 +33,17 @@ from test_fuzz_unpack import entries, write_zip
 from ctan_networks.data import PhotoReader, split_cases
 from ctan_networks.data.case_list import natural_key, visible
 from ctan_networks.data.tables import read_table
-from ctan_networks.datasets import volume_list
 from ctan_networks.datasets.case_reader import CaseReader
 from ctan_networks.datasets.ham10000.data_list import ham10000_list
 from ctan_networks.datasets.ham10000.labels import read_labels
-from ctan_networks.datasets.openkbp import data_list as openkbp_list
+from ctan_networks.datasets.openkbp.data_list import openkbp_list
 from ctan_networks.datasets.openkbp.files import read_sparse_csv, read_voxel_dimensions
 from ctan_networks.datasets.openkbp.reader import OpenKBPReader
-from ctan_networks.datasets.prostate import data_list as dicom_rt_list
-from ctan_networks.datasets.prostate.data_list import dicom_rt_inference_list
+from ctan_networks.datasets.prostate.data_list import dicom_rt_inference_list, dicom_rt_list
 from ctan_networks.datasets.stoic.data_list import stoic_list
 from ctan_networks.datasets.stoic.phantoms import write_mha
-from ctan_networks.datasets.table import data_list as case_table
+from ctan_networks.datasets.table.data_list import case_table
+from ctan_networks.datasets.volume_list import volume_list
 from ctan_networks.errors import DataError
 from ctan_networks.radiotherapy.dicom import rasterise as rasterising
 from ctan_networks.radiotherapy.dicom.contour_dvh import contour_dvh

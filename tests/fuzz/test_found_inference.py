@@ -22,12 +22,12 @@ from PIL import Image
 from test_fuzz_metaimage import nrrd
 
 from ctan_networks.data import CachedDataset
-from ctan_networks.datasets import volume_list
 from ctan_networks.datasets.case_reader import CaseReader
 from ctan_networks.datasets.ham10000.data_list import photo_list
 from ctan_networks.datasets.openkbp.data_list import inference_list
 from ctan_networks.datasets.prostate.data_list import dicom_rt_inference_list
 from ctan_networks.datasets.stoic.phantoms import write_mha
+from ctan_networks.datasets.volume_list import volume_list
 from ctan_networks.engines import CaseByCaseEvaluator, PrepareMultiTaskBatch
 from ctan_networks.errors import ConfigError, DataError, causes, reason_of
 from ctan_networks.handlers import ProbabilityTable

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from test_fuzz_tables import CELLS, CHANGES, _rewrite, rows_of
 
-from ctan_networks.datasets.table import data_list as case_table
+from ctan_networks.datasets.table.data_list import case_table
 from ctan_networks.datasets.table.reader import TaskReader
 
 TASKS = {

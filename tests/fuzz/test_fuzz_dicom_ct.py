@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from patients import put, save
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, JPEG2000Lossless, RLELossless
 
-from ctan_networks.datasets import volume_list
 from ctan_networks.datasets.case_reader import CaseReader
+from ctan_networks.datasets.volume_list import volume_list
 from ctan_networks.radiotherapy.dicom.write_ct import write_ct_series
 
 SHAPE = (36, 33, 4)

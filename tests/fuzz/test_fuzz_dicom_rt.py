@@ -17,8 +17,7 @@ from hypothesis import strategies as st
 from patients import put, save, write_patient
 from pydicom.sequence import Sequence
 
-from ctan_networks.datasets.prostate import data_list as dicom_rt_list
-from ctan_networks.datasets.prostate.data_list import dicom_rt_inference_list
+from ctan_networks.datasets.prostate.data_list import dicom_rt_inference_list, dicom_rt_list
 from ctan_networks.errors import DataError
 from ctan_networks.radiotherapy.dicom.contour_dvh import contour_dvh
 from ctan_networks.radiotherapy.dicom.rtdose import DoseGrid, read_dose

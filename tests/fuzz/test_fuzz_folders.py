@@ -12,11 +12,11 @@ import pytest
 from harness import Wrong
 from patients import write_patient
 
-from ctan_networks.datasets import volume_list
 from ctan_networks.datasets.case_reader import CaseReader
 from ctan_networks.datasets.openkbp.data_list import inference_list
 from ctan_networks.datasets.prostate.data_list import dicom_rt_inference_list
 from ctan_networks.datasets.stoic.phantoms import write_mha
+from ctan_networks.datasets.volume_list import volume_list
 from ctan_networks.errors import DataError
 
 

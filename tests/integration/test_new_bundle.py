@@ -19,7 +19,7 @@ import torch
 from monai.bundle import ConfigWorkflow
 from PIL import Image
 
-from ctan_networks.datasets.table import phantoms as task_cohort
+from ctan_networks.datasets.table.phantoms import task_cohort
 from ctan_networks.tools.authoring.bundle import write_bundle
 from ctan_networks.tools.authoring.plan import Plan
 from ctan_networks.tools.authoring.tasks import parse_tasks

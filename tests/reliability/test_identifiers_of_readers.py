@@ -19,13 +19,12 @@ from PIL import Image
 from pydicom.config import disable_value_validation
 
 from ctan_networks.data import CachedDataset, PhotoReader, ReadableCases
-from ctan_networks.datasets import volume_list
 from ctan_networks.datasets.case_reader import CaseReader
 from ctan_networks.datasets.openkbp.data_list import inference_list
-from ctan_networks.datasets.prostate import data_list as dicom_rt_list
-from ctan_networks.datasets.prostate.data_list import dicom_rt_inference_list
+from ctan_networks.datasets.prostate.data_list import dicom_rt_inference_list, dicom_rt_list
 from ctan_networks.datasets.prostate.phantoms import prostate_cohort
 from ctan_networks.datasets.table.reader import TaskReader
+from ctan_networks.datasets.volume_list import volume_list
 from ctan_networks.errors import DataError
 from ctan_networks.radiotherapy.dicom.patient_folder import read_ct, scan_folder
 from ctan_networks.radiotherapy.results import export_dicom

@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from ctan_networks.datasets.openkbp.phantoms import openkbp_cohort
-from ctan_networks.datasets.prostate import data_list as dicom_rt_list
+from ctan_networks.datasets.prostate.data_list import dicom_rt_list
 from ctan_networks.datasets.prostate.phantoms import prostate_cohort
 from ctan_networks.datasets.stoic.phantoms import stoic_cohort
 

@@ -10,11 +10,11 @@ import pydicom
 import pytest
 
 from ctan_networks.data import PhotoReader
-from ctan_networks.datasets import volume_list
 from ctan_networks.datasets.case_reader import CaseReader
 from ctan_networks.datasets.ham10000.data_list import ham10000_list, photo_list
-from ctan_networks.datasets.openkbp import data_list as openkbp_list
+from ctan_networks.datasets.openkbp.data_list import openkbp_list
 from ctan_networks.datasets.prostate.data_list import dicom_rt_inference_list
+from ctan_networks.datasets.volume_list import volume_list
 from ctan_networks.radiotherapy.dicom.rtdose import read_dose
 from ctan_networks.radiotherapy.dicom.rtstruct import read_structures
 from ctan_networks.radiotherapy.dicom.stored_dvh import read_stored_dvhs

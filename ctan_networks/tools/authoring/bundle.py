@@ -7,7 +7,7 @@ import os
 import tempfile
 from pathlib import Path
 
-from ctan_networks.datasets.table import phantoms as task_cohort
+from ctan_networks.datasets.table.phantoms import task_cohort
 from ctan_networks.errors import ConfigError
 from ctan_networks.tools.authoring.json_text import json_text
 from ctan_networks.tools.authoring.metadata import metadata

@@ -8,7 +8,7 @@ import torch
 from monai.data import MetaTensor
 from monai.transforms import Compose, EnsureChannelFirstd, LoadImaged
 
-from ctan_networks.datasets.openkbp import data_list as openkbp_list
+from ctan_networks.datasets.openkbp.data_list import openkbp_list
 from ctan_networks.datasets.openkbp.files import GRID, STRUCTURES, read_sparse_csv
 from ctan_networks.datasets.openkbp.reader import OpenKBPReader
 from ctan_networks.errors import DataError

@@ -7,8 +7,7 @@ import pytest
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 
-from ctan_networks.datasets.openkbp import data_list as openkbp_list
-from ctan_networks.datasets.openkbp.data_list import inference_list
+from ctan_networks.datasets.openkbp.data_list import inference_list, openkbp_list
 from ctan_networks.errors import DataError
 
 

@@ -17,8 +17,7 @@ import pytest
 from ctan_networks.data import split_cases
 from ctan_networks.data.phantom_marker import is_phantom
 from ctan_networks.datasets.case_reader import CaseReader
-from ctan_networks.datasets.prostate import data_list as dicom_rt_list
-from ctan_networks.datasets.prostate.data_list import dicom_rt_inference_list
+from ctan_networks.datasets.prostate.data_list import dicom_rt_inference_list, dicom_rt_list
 from ctan_networks.datasets.prostate.pelvis import make_pelvis
 from ctan_networks.datasets.prostate.phantoms import prostate_cohort
 from ctan_networks.errors import DataError

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from ctan_networks.data import split_cases
-from ctan_networks.datasets import volume_list
 from ctan_networks.datasets.stoic.data_list import stoic_list
+from ctan_networks.datasets.volume_list import volume_list
 from ctan_networks.errors import DataError
 
 SHAPE = (6, 5, 4)

@@ -8,8 +8,7 @@ import pandas as pd
 import pytest
 
 from ctan_networks.data import case_parts
-from ctan_networks.datasets.table import data_list as case_table
-from ctan_networks.datasets.table.data_list import case_images
+from ctan_networks.datasets.table.data_list import case_images, case_table
 from ctan_networks.errors import DataError
 
 TASKS = {

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from ctan_networks.data.phantom_marker import is_phantom
-from ctan_networks.datasets.table import data_list as case_table
-from ctan_networks.datasets.table import phantoms as task_cohort
+from ctan_networks.datasets.table.data_list import case_table
+from ctan_networks.datasets.table.phantoms import task_cohort
 from ctan_networks.errors import ConfigError, DataError
 
 TASKS = {

@@ -7,7 +7,7 @@ import pytest
 from monai.transforms import Compose, EnsureChannelFirst, LoadImage
 from PIL import Image
 
-from ctan_networks.datasets.table import map_deviation
+from ctan_networks.datasets.table.map_deviation import map_deviation
 from ctan_networks.datasets.table.reader import TaskReader
 from ctan_networks.errors import ConfigError, DataError
 
