@@ -18,7 +18,14 @@ NAMES = sorted(p.name for p in (Path(__file__).resolve().parents[3] / "bundles")
 def test_our_own_bundles_do_nothing_out_of_the_ordinary(bundles, name):
     found = inspect_bundle(bundles / name)
     assert found.flagged == [] and found.code == []
-    assert found.imports == {"copy", "torch", "monai", "ctan_networks"}
+    assert found.imports == {
+        "copy",
+        "torch",
+        "monai",
+        "ctan_networks",
+        "ctan_networks.datasets",
+        "ctan_networks.tools.monai_label",
+    }
     assert {"SupervisedTrainer", "ctan_networks.nets.make_network"} <= found.targets
     assert found.expressions > 50
 
