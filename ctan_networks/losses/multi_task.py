@@ -67,7 +67,8 @@ class MultiTaskLoss(nn.Module):
         losses: the loss module of each task.
         weighting: module as in ``ctan_networks.losses.weightings``, or the name of one; None: equal.
         tasks: the tasks in use, in order; None: all in ``losses``.
-        masks: for some tasks the key of the label dict whose tensor is the third argument of the task's loss.
+        masks: for some tasks the key of the label dict whose tensor is the third argument of the task's loss; or a
+            list of keys, for the third and further arguments.
 
     Raises:
         ConfigError: when a task has no loss, or the weighting is for other tasks.
@@ -81,11 +82,11 @@ class MultiTaskLoss(nn.Module):
         losses: Mapping[str, nn.Module],
         weighting: nn.Module | str | None = None,
         tasks: Sequence[str] | None = None,
-        masks: Mapping[str, str] | None = None,
+        masks: Mapping[str, str | Sequence[str]] | None = None,
     ) -> None:
         super().__init__()
         self.tasks = tuple(losses if tasks is None else tasks)
-        self.masks = dict(masks or {})
+        self.masks = {task: [keys] if isinstance(keys, str) else list(keys) for task, keys in (masks or {}).items()}
         for task in (*self.tasks, *self.masks):
             if task not in losses:
                 raise ConfigError(f"task {task!r} has no loss: there are losses for {', '.join(losses)}.")
@@ -162,7 +163,7 @@ class MultiTaskLoss(nn.Module):
     ) -> list[torch.Tensor]:
         if task not in pred:
             raise ConfigError(f"task {task!r}: the network gives no such output, but {', '.join(pred)}.")
-        keys = [task, *([self.masks[task]] if task in self.masks else [])]
+        keys = [task, *self.masks.get(task, ())]
         for key in keys:
             if key not in label:
                 raise ConfigError(
@@ -172,7 +173,9 @@ class MultiTaskLoss(nn.Module):
         return [pred[task], *(label[key] for key in keys)]
 
     def end_epoch(self) -> dict[str, float]:
-        """Close an epoch: hand its mean losses to the weighting and start anew.
+        """Close an epoch: hand its mean losses to the weighting, and start the next one.
+
+        A loss with a method ``end_epoch`` of its own has it called.
 
         Returns:
             epoch mean of each task's unweighted loss, over all ranks; NaN where the task had no labelled batch.
@@ -180,6 +183,9 @@ class MultiTaskLoss(nn.Module):
         sums, batches = self.loss_sums.tolist(), self.batches.tolist()
         means = {task: sums[k] / batches[k] if batches[k] else math.nan for k, task in enumerate(self.tasks)}
         self.weighting.update(means)
+        for module in self.losses.values():
+            if hasattr(module, "end_epoch"):
+                module.end_epoch()
         self.reset()
         return means
 

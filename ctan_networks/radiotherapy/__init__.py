@@ -2,6 +2,7 @@
 """Radiotherapy: DICOM-RT in and out, dose and DVH metrics, plan goals, transforms of planning CTs."""
 
 from ctan_networks.radiotherapy.convert import convert_patient
+from ctan_networks.radiotherapy.losses import DoseLoss, MomentLoss, generalised_mean_doses
 from ctan_networks.radiotherapy.metrics import (
     DoseScore,
     DVHScore,
@@ -41,6 +42,7 @@ __all__ = [
     "CheckSited",
     "DVHScore",
     "DoseInGrayd",
+    "DoseLoss",
     "DoseScore",
     "DoseSummaryd",
     "ExportDICOMd",
@@ -49,6 +51,7 @@ __all__ = [
     "Goal",
     "GoalResult",
     "KeepGivenContoursd",
+    "MomentLoss",
     "PrescribedDosed",
     "VolumesAtDose",
     "body_mask",
@@ -62,6 +65,7 @@ __all__ = [
     "dvh_curve",
     "export_dicom",
     "gamma_pass_rate",
+    "generalised_mean_doses",
     "homogeneity_index",
     "paddick_conformity",
     "parse_goals",
