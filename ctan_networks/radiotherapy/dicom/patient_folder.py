@@ -16,7 +16,9 @@ from pydicom.uid import UID, CTImageStorage, EnhancedCTImageStorage
 
 from ctan_networks.errors import DataError
 from ctan_networks.radiotherapy.dicom.ct_series import CTSeries, is_axial, make_series, refuse_damaged
-from ctan_networks.radiotherapy.dicom.elements import items, number, read_dicom, read_header, read_known, text
+from ctan_networks.radiotherapy.dicom.elements import items, read_dicom, read_header, read_known, text
+from ctan_networks.radiotherapy.dicom.identity import PATIENT_TAGS, PatientIdentity, refuse_several_patients
+from ctan_networks.radiotherapy.dicom.plan_dose import PlannedDose, choose_planned_dose, each_once
 from ctan_networks.radiotherapy.dicom.rtstruct import referenced_series
 from ctan_networks.reading import walk_folder
 
@@ -26,10 +28,8 @@ logger = logging.getLogger(__name__)
 
 CT_IMAGES = (CTImageStorage, EnhancedCTImageStorage)
 # What of a header the matching needs; the rest of it is read when the object is used.
-NEEDED = ("Modality", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID", "ImageType")
+NEEDED = ("Modality", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID", "ImageType", *PATIENT_TAGS)
 Read = Sequence[tuple[Path, Any]]
-# Above all external-beam and brachytherapy prescriptions; cGy taken for Gy is not.
-MAX_PRESCRIPTION_GY = 1000.0
 
 
 @dataclass
@@ -44,6 +44,7 @@ class PatientObjects:
         plans: RTPLAN files.
         other: number of other objects (images of other modalities, records ...), by modality.
         damaged: files that look like DICOM and cannot be read.
+        patients: who the objects' patients are, each with a file that says so.
 
     """
 
@@ -54,6 +55,7 @@ class PatientObjects:
     plans: list[Path] = field(default_factory=list)
     other: dict[str, int] = field(default_factory=dict)
     damaged: list[Path] = field(default_factory=list)
+    patients: dict[PatientIdentity, Path] = field(default_factory=dict)
 
     def summary(self) -> str:
         """What was found, in one line."""
@@ -74,17 +76,28 @@ class TreatmentPlan:
     Attributes:
         ct: the series.
         structure_set: RTSTRUCT and its file; None where there is none.
-        doses: RTDOSE files to be summed, with their headers; may be empty.
-        plan: RTPLAN and its file; None where there is none.
-        prescription: prescribed dose in Gy that the plan states for its targets (the highest); None: not stated.
+        dose: RTDOSE objects to be summed, the plans that they are of, and what these prescribe.
 
     """
 
     ct: CTSeries
     structure_set: tuple[Path, pydicom.Dataset] | None
-    doses: tuple[tuple[Path, pydicom.Dataset], ...]
-    plan: tuple[Path, pydicom.Dataset] | None
-    prescription: float | None
+    dose: PlannedDose
+
+    @property
+    def plan(self) -> tuple[Path, pydicom.Dataset] | None:
+        """RTPLAN and its file; None where there is none, or the dose is of several."""
+        return self.dose.plans[0] if len(self.dose.plans) == 1 else None
+
+    @property
+    def doses(self) -> tuple[tuple[Path, pydicom.Dataset], ...]:
+        """RTDOSE files to be summed, with their headers; may be empty."""
+        return self.dose.doses
+
+    @property
+    def prescription(self) -> float | None:
+        """Prescribed dose in Gy: the highest of the plan's targets, or the sum of several plans; None: not known."""
+        return self.dose.prescription.gray
 
 
 def scan_folder(folder: str | os.PathLike) -> PatientObjects:
@@ -131,6 +144,8 @@ def scan_folder(folder: str | os.PathLike) -> PatientObjects:
             found.other[modality] = found.other.get(modality, 0) + 1
         elif kind in CT_IMAGES:
             found.damaged.append(file)
+        if modality:
+            found.patients.setdefault(PatientIdentity.read(file, header), file)
     return found
 
 
@@ -155,9 +170,8 @@ def read_treatment_plan(objects: PatientObjects, need_structures: bool = True, n
         DataError: names the folder, what was found in it, and what to do.
 
     """
-    refuse_damaged(objects.damaged)
-    where = f"{objects.folder} ({objects.summary()})"
-    structure_sets = [(file, read_dicom(file)) for file in objects.structure_sets]
+    where = _checked(objects)
+    structure_sets = each_once([(file, read_dicom(file)) for file in objects.structure_sets])
     ct = _choose_series(where, objects, structure_sets)
     fitting = [(file, data) for file, data in structure_sets if _was_drawn_on(file, data, ct)]
     if structure_sets and not fitting:
@@ -169,30 +183,13 @@ def read_treatment_plan(objects: PatientObjects, need_structures: bool = True, n
         raise DataError(f"{where}: no structures. Export the structure set (RTSTRUCT) with the CT.")
     if fitting and not is_axial(ct):
         raise DataError(f"{where}: the CT series is not axial. Give the axial planning CT, without gantry tilt.")
-    frame = ct.frame_of_reference
     plans = [(file, read_dicom(file)) for file in objects.plans]
-    plans = [(file, data) for file, data in plans if text(file, data, "FrameOfReferenceUID") in ("", frame)]
     doses = [(file, read_known(file)) for file in objects.doses]
-    elsewhere = [file for file, data in doses if text(file, data, "FrameOfReferenceUID") != frame]
-    doses = [(file, data) for file, data in doses if text(file, data, "FrameOfReferenceUID") == frame]
-    if elsewhere and not doses:
-        raise DataError(
-            f"{where}: the dose lies in another frame of reference than the CT. Export the dose that was computed on"
-            " this CT."
-        )
-    chosen, plan_uid = _choose_doses(where, doses)
-    if need_dose and not chosen:
+    dose = choose_planned_dose(where, doses, plans, ct.frame_of_reference)
+    if need_dose and not dose.doses:
         raise DataError(f"{where}: no dose. Export the plan's dose (RTDOSE) with the CT.")
-    plan = next((p for p in plans if text(*p, "SOPInstanceUID") == plan_uid), None)
-    if plan is None and len(plans) == 1 and plan_uid is None:
-        plan = plans[0]
-    return TreatmentPlan(
-        ct=ct,
-        structure_set=_choose_structures(where, fitting, plan),
-        doses=tuple(chosen),
-        plan=plan,
-        prescription=_prescription(*plan) if plan else None,
-    )
+    plan = dose.plans[0] if len(dose.plans) == 1 else None
+    return TreatmentPlan(ct=ct, structure_set=_choose_structures(where, fitting, plan), dose=dose)
 
 
 def read_ct(objects: PatientObjects) -> CTSeries:
@@ -202,27 +199,18 @@ def read_ct(objects: PatientObjects) -> CTSeries:
         DataError: names the folder, what was found in it, and what to do.
 
     """
-    refuse_damaged(objects.damaged)
-    where = f"{objects.folder} ({objects.summary()})"
+    where = _checked(objects)
     several = len(objects.ct) > 1
     structure_sets = [(file, read_dicom(file)) for file in objects.structure_sets] if several else []
     return _choose_series(where, objects, structure_sets)
 
 
-def plan_prescriptions(folder: str | os.PathLike) -> list[float]:
-    """Prescribed doses in Gy that the plans in a folder state; what cannot be read is passed over."""
-    stated = set()
-    for file in _files(Path(folder)):
-        # Of patients as NIfTI nothing need be opened.
-        if not file.is_file() or file.name.endswith((".nii", ".nii.gz")):
-            continue
-        try:
-            plan = read_header(file, ["Modality", "DoseReferenceSequence"])
-            if plan.get("Modality") == "RTPLAN":
-                stated.add(_prescription(file, plan))
-        except Exception:  # noqa: BLE001  what is no plan, or a damaged one, does not matter here
-            continue
-    return sorted(dose for dose in stated if dose is not None)
+def _checked(objects: PatientObjects) -> str:
+    """What errors name, once it is clear that nothing is damaged and all is of one patient."""
+    refuse_damaged(objects.damaged)
+    where = f"{objects.folder} ({objects.summary()})"
+    refuse_several_patients(where, objects.patients.items())
+    return where
 
 
 def _files(folder: Path) -> Iterator[Path]:
@@ -246,34 +234,6 @@ def _choose_series(where: str, objects: PatientObjects, structure_sets: Read) ->
         uids = list(named)
     files = objects.ct[uids[0]]
     return make_series(objects.folder, files, [read_known(file) for file in files])
-
-
-def _choose_doses(where: str, doses: Read) -> tuple[Read, str | None]:
-    """The doses to be summed, and the plan that they belong to."""
-    plans: dict[str, list[tuple[Path, Any]]] = {}
-    for file, data in doses:
-        references = items(file, data, "ReferencedRTPlanSequence")
-        named = text(file, references[0], "ReferencedSOPInstanceUID") if references else ""
-        plans.setdefault(named, []).append((file, data))
-    if len(plans) > 1:
-        raise DataError(
-            f"{where}: doses of {len(plans)} plans: {', '.join(f.name for f, _ in doses)}. Leave those of one plan, or"
-            " export the sum."
-        )
-    if not doses:
-        return [], None
-    uid, members = next(iter(plans.items()))
-    kinds = [text(f, d, "DoseSummationType", "PLAN" if "DoseSummationType" not in d else "") for f, d in members]
-    total = [member for member, kind in zip(members, kinds, strict=True) if kind in ("PLAN", "MULTI_PLAN")]
-    if len(total) > 1:
-        raise DataError(
-            f"{where}: {len(total)} total doses of one plan: {', '.join(f.name for f, _ in total)}. Leave one of them."
-        )
-    parts = [member for member, kind in zip(members, kinds, strict=True) if kind == "BEAM"]
-    if not total and not parts:
-        named = ", ".join(sorted({kind[:40] for kind in kinds}))
-        raise DataError(f"{where}: doses of the kind {named} are no dose of a plan. Export the plan's total dose.")
-    return total or parts, uid or None
 
 
 def _was_drawn_on(file: Path, structure_set: pydicom.Dataset, ct: CTSeries) -> bool:
@@ -305,15 +265,3 @@ def _choose_structures(
     # The folder may be named after the patient.
     logger.warning("%d structure sets of one CT; the latest is taken: %s", len(fitting), latest[0].name)
     return latest
-
-
-def _prescription(file: Path, plan: pydicom.Dataset) -> float | None:
-    doses = [
-        number(file, reference, "TargetPrescriptionDose")
-        for reference in items(file, plan, "DoseReferenceSequence")
-        if text(file, reference, "DoseReferenceType") == "TARGET"
-    ]
-    stated = [dose for dose in doses if dose is not None]
-    if stated and not 0 < max(stated) <= MAX_PRESCRIPTION_GY:
-        raise DataError(f"{file}: the plan states a prescription of {max(stated):g} Gy. Export the plan again.")
-    return max(stated) if stated else None
