@@ -20,6 +20,7 @@ from ctan_networks.errors import DataError
 from ctan_networks.radiotherapy.dicom.ct_series import make_series, refuse_damaged
 from ctan_networks.radiotherapy.dicom.ct_slices import ct_slices
 from ctan_networks.radiotherapy.dicom.elements import read_known
+from ctan_networks.radiotherapy.dicom.identity import refuse_several_patients
 from ctan_networks.radiotherapy.dicom.patient_folder import read_ct, scan_folder
 from ctan_networks.radiotherapy.nifti_patient import is_nifti_patient, read_structure_bits
 from ctan_networks.reading import check_finite, check_geometry, geometry_alone, library_errors, list_folder
@@ -107,11 +108,12 @@ def _itk_reader(path: Path) -> ImageReader:
 
 
 def _read_series(folder: Path) -> tuple[np.ndarray, dict[str, Any]]:
+    objects = scan_folder(folder)
+    refuse_several_patients(folder, objects.patients.items())
     files = _files_of_one_series(folder)
     if files:
         series = make_series(folder, files, [read_known(file) for file in files])
     else:
-        objects = scan_folder(folder)
         if not objects.ct and not objects.damaged:
             raise DataError(
                 f"{folder} holds neither an OpenKBP patient (ct.csv) nor DICOM CT slices. Give a folder that holds"

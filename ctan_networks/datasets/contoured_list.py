@@ -83,7 +83,7 @@ def _contours(item: Mapping[str, Any], converted_dir: Path, patterns: Mapping[st
     image = Path(item["image"])
     if image.is_dir():
         target = converted_dir / item["case"]
-        unmatched = convert_patient(image, target, patterns, need_dose=False).get("unmatched")
+        unmatched = convert_patient(image, target, patterns, need_dose=None).get("unmatched")
         if unmatched:
             logger.info("case %s: ROIs that match no structure: %s", item["case"], ", ".join(unmatched))
         return target

@@ -21,11 +21,10 @@ import numpy as np
 
 import ctan_networks
 from ctan_networks.errors import DataError
-from ctan_networks.radiotherapy.dicom.ct_series import CTSeries
+from ctan_networks.radiotherapy.convert_dose import dose_for_nifti, prescription_of_plan
 from ctan_networks.radiotherapy.dicom.patient_folder import TreatmentPlan, read_treatment_plan, scan_folder
 from ctan_networks.radiotherapy.dicom.rasterise import rasterise
 from ctan_networks.radiotherapy.dicom.roi_names import match_rois
-from ctan_networks.radiotherapy.dicom.rtdose import DoseGrid, read_dose, resample_dose, sum_doses
 from ctan_networks.radiotherapy.dicom.rtstruct import by_name, read_structures
 from ctan_networks.radiotherapy.nifti_patient import CT, DOSE
 from ctan_networks.radiotherapy.pseudonyms import without_patient
@@ -37,7 +36,7 @@ logger = logging.getLogger(__name__)
 
 PROVENANCE = "provenance.json"
 # Counts up when converted cases must be made anew.
-FORMAT = 1
+FORMAT = 2
 WORKPLACE = ".converting-"
 # Seconds after which a workplace is no longer one in which another process is converting.
 LEFT_OVER = 3600.0
@@ -49,7 +48,7 @@ def convert_patient(
     target: str | os.PathLike,
     patterns: Mapping[str, Sequence[str]],
     need_structures: bool = True,
-    need_dose: bool = True,
+    need_dose: bool | None = True,
 ) -> dict[str, Any]:
     """Convert one patient, unless that was done before with the same files and patterns.
 
@@ -64,7 +63,7 @@ def convert_patient(
         patterns: structure to patterns of ROI names, see
         :py:func:`ctan_networks.radiotherapy.dicom.roi_names.match_rois`.
         need_structures: refuse a patient without structures.
-        need_dose: refuse a patient without dose.
+        need_dose: refuse a patient without dose; None: leave doses aside, whatever they are.
 
     Returns:
         The provenance, with "unmatched": ROI names that belong to no structure (not written to the file).
@@ -96,11 +95,11 @@ def convert_patient(
             "ct": {"shape": list(plan.ct.shape), "spacing_mm": [round(s, 4) for s in plan.ct.spacing]},
             "structures": structures,
             "prescription_gy": plan.prescription,
+            "prescription": prescription_of_plan(plan),
         }
         if plan.doses:
-            dose = _even(sum_doses([read_dose(file) for file, _ in plan.doses]), plan.ct)
+            dose, provenance["dose"] = dose_for_nifti(plan, new, structures)
             _write(new / DOSE, dose.dose, LPS_TO_RAS @ dose.affine)
-            provenance["dose"] = {"files": len(plan.doses), "maximum_gy": round(float(dose.dose.max()), 3)}
         (new / PROVENANCE).write_text(json.dumps(provenance, indent=2) + "\n", encoding="utf-8")
         _exchange(new, out, Path(workplace) / "old", key)
     return provenance | {"unmatched": unmatched}
@@ -163,14 +162,6 @@ def _write_structures(
         _write(folder / f"{structure}.nii.gz", mask.astype(np.uint8), affine)
         written[structure] = {"roi": shown(name), "volume_cc": round(float(mask.sum() * voxel), 3)}
     return written, [shown(name) for name in unmatched]
-
-
-def _even(dose: DoseGrid, ct: CTSeries) -> DoseGrid:
-    """NIfTI knows evenly spaced slices only."""
-    if dose.is_even and dose.dose.shape[2] > 1:
-        return dose
-    steps = np.arange(ct.shape[2]) * ct.spacing[2]
-    return DoseGrid(resample_dose(dose, ct.affine, ct.shape), ct.affine, steps, dose.frame_of_reference)
 
 
 def _write(path: Path, array: np.ndarray, affine: np.ndarray) -> None:

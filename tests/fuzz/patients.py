@@ -37,6 +37,7 @@ def write_patient(folder: Path) -> None:
     structures = write_rtstruct(folder / "RS.dcm", masks, ct, **common)
     plan = write_rtplan(folder / "RP.dcm", ct, structures, prescription_gy=60.0, **common)
     dose = rng.uniform(0, 60, SHAPE)
+    dose[masks["PTV"]] = 60.0
     write_rtdose(folder / "RD.dcm", dose, ct, plan, **common)
     data = pydicom.dcmread(folder / "RD.dcm")
     entry, reference = Dataset(), Dataset()

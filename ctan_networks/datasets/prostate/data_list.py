@@ -13,9 +13,9 @@ from ctan_networks.data.case_list import existing_path, refuse_same_names, visib
 from ctan_networks.data.pseudonyms import tell_renamed, without_folder_name
 from ctan_networks.datasets.volume_list import as_volume
 from ctan_networks.errors import DataError
-from ctan_networks.radiotherapy.convert import convert_patient, read_provenance, remove_workplaces
+from ctan_networks.radiotherapy.convert import PROVENANCE, convert_patient, read_provenance, remove_workplaces
+from ctan_networks.radiotherapy.convert_dose import judge_prescription, prescription_to_predict
 from ctan_networks.radiotherapy.dicom.ct_slices import ct_slices
-from ctan_networks.radiotherapy.dicom.patient_folder import plan_prescriptions
 from ctan_networks.radiotherapy.nifti_patient import CT, DOSE, is_nifti_patient
 from ctan_networks.radiotherapy.pseudonyms import case_of_folder
 from ctan_networks.reading import is_there, walk_folder
@@ -47,11 +47,11 @@ def dicom_rt_list(
         converted_dir: folder of the converted patients.
         patterns: structure to patterns of ROI names, see
         :py:func:`ctan_networks.radiotherapy.dicom.roi_names.match_rois`.
-        prescription: in Gy, for patients whose plan states none.
+        prescription: in Gy, of all patients, whatever their plans state; None: what each plan states.
 
     Returns:
         One item a patient: "case", "source" (its folder), "image", "segmentation" (the folder with the masks) and
-        "dose", as far as they are there, and "prescription" in Gy.
+        "dose", as far as they are there, and "prescription" in Gy, which a patient with a dose has.
 
     Raises:
         DataError: when there is no patient, or two would have one name.
@@ -80,15 +80,19 @@ def dicom_rt_list(
     return items
 
 
-def dicom_rt_inference_list(dataset_dir: str | os.PathLike) -> list[dict[str, Any]]:
-    """List the CTs to predict on. Structures and doses are neither needed nor looked at.
+def dicom_rt_inference_list(dataset_dir: str | os.PathLike, prescription: float | None = None) -> list[dict[str, Any]]:
+    """List the CTs to predict on. Structures and doses are not needed.
+
+    A patient whose files are of two patients, or whose plan prescribes another dose than the one beside it, is named in
+    the log and left out.
 
     Args:
         dataset_dir: one patient's folder or volume, or a folder of such folders and volumes. A patient's folder holds
             DICOM (the CT may lie in a sub-folder) or ``ct.nii.gz``.
+        prescription: in Gy, of all patients, whatever their plans state; None: what each plan states.
 
     Returns:
-        One item a case with "case" and "image", and "prescription" in Gy where a plan in the folder states it.
+        One item a case with "case" and "image", and "prescription" in Gy where it is known.
 
     Raises:
         DataError: when nothing to predict on is there, or when two cases have one name.
@@ -107,16 +111,25 @@ def dicom_rt_inference_list(dataset_dir: str | os.PathLike) -> list[dict[str, An
         raise DataError(f"{path} holds nothing to predict on. Give a patient's folder, a volume (NIfTI), or {LAYOUT}.")
     tell_renamed(items)
     refuse_same_names(items, "Rename one, or give one of the two folders")
-    return items
+    usable = []
+    for item in items:
+        try:
+            usable.append(_with_prescription(item, prescription))
+        except DataError as error:  # noqa: PERF203  each case by itself
+            reason = without_folder_name(str(error), item)
+            logger.error("skipped: case %s: %s", item["case"], reason)
+    if not usable:
+        raise DataError(f"none of {len(items)} cases can be used. The last: {reason}")
+    return usable
 
 
 def _as_patient(path: Path, nested: bool) -> list[dict[str, Any]]:
     if not path.is_dir():
         return [dict(item) for item in as_volume(path)]
     if is_nifti_patient(path):
-        return [_with_prescription({"case": path.name, "image": str(path / CT)}, path)]
+        return [{"case": path.name, "image": str(path / CT)}]
     if _series_below(path, limit=1) if nested else next(ct_slices(path), None):
-        return [_with_prescription({"case": case_of_folder(path), "image": str(path)}, path)]
+        return [{"case": case_of_folder(path), "image": str(path)}]
     return []
 
 
@@ -138,18 +151,25 @@ def _series_below(path: Path, limit: int) -> set[str]:
     return found
 
 
-def _with_prescription(item: dict[str, Any], folder: Path) -> dict[str, Any]:
-    stated = _stated_prescription(folder)
-    return item | ({"prescription": stated} if stated else {})
+def _with_prescription(item: dict[str, Any], given: float | None) -> dict[str, Any]:
+    """The item with its prescription, where that is known; what was decided goes into the log."""
+    image = Path(item["image"])
+    gray, source = given, "as given"
+    if not given and image.is_dir():
+        gray, source = prescription_to_predict(image)
+    elif not given:
+        gray, source = _noted_prescription(image.parent) if image.name == CT else (None, "the volume states none")
+    if gray is None:
+        logger.info("case %s: prescription not known: %s", item["case"], without_folder_name(source, item))
+        return item
+    logger.info("case %s: prescription %g Gy, %s", item["case"], gray, source)
+    return item | {"prescription": float(gray)}
 
 
-def _stated_prescription(folder: Path) -> float | None:
-    """From the provenance of a converted patient, or the one plan in a DICOM folder."""
+def _noted_prescription(folder: Path) -> tuple[Any, str]:
+    """Of a patient in NIfTI, from the provenance of a conversion that may lie with it."""
     known = read_provenance(folder)
-    if known is not None:
-        return known.get("prescription_gy")
-    stated = plan_prescriptions(folder)
-    return stated[0] if len(stated) == 1 else None
+    return (known or {}).get("prescription_gy"), f"as its {PROVENANCE} states" if known else f"there is no {PROVENANCE}"
 
 
 def _as_item(
@@ -161,19 +181,29 @@ def _as_item(
     try:
         # NIfTI names no patient: nothing to look for in its files, of which there may be many.
         if is_nifti_patient(folder):
-            return _complete(item, folder, patterns, prescription), None
-        item["case"] = case_of_folder(folder)
-        converted = converted_dir / item["case"]
-        others = convert_patient(folder, converted, patterns).get("unmatched")
-        return _complete(item, converted, patterns, prescription), others
+            stated, source = _noted_prescription(folder)
+            gray = prescription or stated
+            if gray is None and is_there(folder / DOSE):
+                raise DataError(
+                    f"{folder}: the prescription is not known: {source}. Give it in Gy, as --prescription 78."
+                )
+            decided = f"prescription {gray:g} Gy, {'as given' if prescription else source}" if gray else source
+            target = folder
+        else:
+            item["case"] = case_of_folder(folder)
+            target = converted_dir / item["case"]
+            provenance = convert_patient(folder, target, patterns)
+            others = provenance.get("unmatched")
+            gray, decided = judge_prescription(folder, provenance, prescription)
+        item = _complete(item, target, patterns) | ({"prescription": float(gray)} if gray else {})
+        logger.info("case %s: %s", item["case"], decided)
+        return item, others
     except DataError as error:
         item["image"] = str(folder)
         return item | {"unusable": without_folder_name(str(error), item)}, others
 
 
-def _complete(
-    item: dict[str, Any], folder: Path, patterns: Iterable[str], prescription: float | None
-) -> dict[str, Any]:
+def _complete(item: dict[str, Any], folder: Path, patterns: Iterable[str]) -> dict[str, Any]:
     item["image"] = str(folder / CT)
     if any(is_there(folder / f"{name}.nii.gz") for name in patterns):
         item["segmentation"] = str(folder)
@@ -183,8 +213,4 @@ def _complete(
         raise DataError(
             f"{item['source']}: neither a structure that a pattern matches nor a dose. Add a pattern or export them."
         )
-    stated = _stated_prescription(folder) or prescription
-    if stated is None:
-        raise DataError(f"{item['source']}: no plan states the prescription. Give it in Gy, as --prescription 78.")
-    item["prescription"] = float(stated)
     return item

@@ -37,13 +37,7 @@ class PatientIdentity(NamedTuple):
     @classmethod
     def read(cls, file: str | os.PathLike, header: pydicom.Dataset) -> PatientIdentity:
         """From a header with :py:data:`PATIENT_TAGS`; what cannot be read counts as not stated."""
-        values = []
-        for tag in PATIENT_TAGS:
-            try:
-                values.append(text(file, header, tag).strip().casefold())
-            except DataError:
-                values.append("")
-        number, name, birth = values
+        number, name, birth = (_comparable(file, header, tag) for tag in PATIENT_TAGS)
         words = frozenset(re.findall(r"\w+", name.replace("_", " ")))
         return cls(number, words, birth if re.fullmatch(r"\d{8}", birth) else "")
 
@@ -78,7 +72,15 @@ def refuse_several_patients(where: str | os.PathLike, identities: Iterable[tuple
     """
     for (one, file), (another, second) in combinations(identities, 2):
         if attribute := one.differs(another):
+            common = os.path.commonpath([file.parent, second.parent])
+            names = " and ".join(os.path.relpath(path, common) for path in (file, second))
             raise DataError(
-                f"{where}: files of two patients: {file.name} and {second.name} differ in {attribute}. Give each"
-                " patient a folder of its own."
+                f"{where}: files of two patients: {names} differ in {attribute}. Give each patient a folder of its own."
             )
+
+
+def _comparable(file: str | os.PathLike, header: pydicom.Dataset, tag: str) -> str:
+    try:
+        return text(file, header, tag).strip().casefold()
+    except DataError:
+        return ""

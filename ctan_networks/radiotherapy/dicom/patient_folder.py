@@ -18,11 +18,17 @@ from ctan_networks.errors import DataError
 from ctan_networks.radiotherapy.dicom.ct_series import CTSeries, is_axial, make_series, refuse_damaged
 from ctan_networks.radiotherapy.dicom.elements import items, read_dicom, read_header, read_known, text
 from ctan_networks.radiotherapy.dicom.identity import PATIENT_TAGS, PatientIdentity, refuse_several_patients
-from ctan_networks.radiotherapy.dicom.plan_dose import PlannedDose, choose_planned_dose, each_once
+from ctan_networks.radiotherapy.dicom.plan_dose import (
+    PlannedDose,
+    choose_planned_dose,
+    choose_prescription,
+    each_once,
+)
+from ctan_networks.radiotherapy.dicom.prescription import Prescription
 from ctan_networks.radiotherapy.dicom.rtstruct import referenced_series
 from ctan_networks.reading import walk_folder
 
-__all__ = ["PatientObjects", "TreatmentPlan", "read_treatment_plan", "scan_folder"]
+__all__ = ["PatientObjects", "TreatmentPlan", "read_ct", "read_prescription", "read_treatment_plan", "scan_folder"]
 
 logger = logging.getLogger(__name__)
 
@@ -153,7 +159,9 @@ def _kind(header: pydicom.Dataset) -> UID:
     return UID(str(header.file_meta.get("MediaStorageSOPClassUID", "")))
 
 
-def read_treatment_plan(objects: PatientObjects, need_structures: bool = True, need_dose: bool = True) -> TreatmentPlan:
+def read_treatment_plan(
+    objects: PatientObjects, need_structures: bool = True, need_dose: bool | None = True
+) -> TreatmentPlan:
     """Choose the CT series of a folder and the structures, doses and plan that belong to it.
 
     The CT is the one series that is there (localizers do not count), or of several the one on which structures were
@@ -164,7 +172,7 @@ def read_treatment_plan(objects: PatientObjects, need_structures: bool = True, n
     Args:
         objects: of the folder.
         need_structures: refuse a folder without structures for the CT.
-        need_dose: refuse one without dose.
+        need_dose: refuse one without dose; None: leave doses aside, whatever they are.
 
     Raises:
         DataError: names the folder, what was found in it, and what to do.
@@ -172,7 +180,7 @@ def read_treatment_plan(objects: PatientObjects, need_structures: bool = True, n
     """
     where = _checked(objects)
     structure_sets = each_once([(file, read_dicom(file)) for file in objects.structure_sets])
-    ct = _choose_series(where, objects, structure_sets)
+    ct = _as_series(objects, _choose_series(where, objects, structure_sets))
     fitting = [(file, data) for file, data in structure_sets if _was_drawn_on(file, data, ct)]
     if structure_sets and not fitting:
         raise DataError(
@@ -184,7 +192,7 @@ def read_treatment_plan(objects: PatientObjects, need_structures: bool = True, n
     if fitting and not is_axial(ct):
         raise DataError(f"{where}: the CT series is not axial. Give the axial planning CT, without gantry tilt.")
     plans = [(file, read_dicom(file)) for file in objects.plans]
-    doses = [(file, read_known(file)) for file in objects.doses]
+    doses = [(file, read_known(file)) for file in objects.doses] if need_dose is not None else []
     dose = choose_planned_dose(where, doses, plans, ct.frame_of_reference)
     if need_dose and not dose.doses:
         raise DataError(f"{where}: no dose. Export the plan's dose (RTDOSE) with the CT.")
@@ -200,9 +208,41 @@ def read_ct(objects: PatientObjects) -> CTSeries:
 
     """
     where = _checked(objects)
+    return _as_series(objects, _series_alone(where, objects))
+
+
+def read_prescription(objects: PatientObjects) -> tuple[Prescription, Path | None]:
+    """What the plan of a folder's CT prescribes, where structures and dose are not needed.
+
+    Args:
+        objects: of the folder.
+
+    Returns:
+        The prescription; and the file of the plan's total dose, where that is there.
+
+    Raises:
+        DataError: when the objects contradict each other or do not tell what belongs together.
+
+    """
+    where = _checked(objects)
+    if not objects.plans:
+        return Prescription(None, "there is no plan"), None
+    first = _series_alone(where, objects)[0]
+    plans = [(file, read_dicom(file)) for file in objects.plans]
+    doses = [(file, read_known(file)) for file in objects.doses]
+    frame = text(first, read_known(first), "FrameOfReferenceUID")
+    prescription, total = choose_prescription(where, doses, plans, frame)
+    return prescription, None if total is None else total[0]
+
+
+def _series_alone(where: str, objects: PatientObjects) -> list[Path]:
     several = len(objects.ct) > 1
     structure_sets = [(file, read_dicom(file)) for file in objects.structure_sets] if several else []
     return _choose_series(where, objects, structure_sets)
+
+
+def _as_series(objects: PatientObjects, files: list[Path]) -> CTSeries:
+    return make_series(objects.folder, files, [read_known(file) for file in files])
 
 
 def _checked(objects: PatientObjects) -> str:
@@ -220,7 +260,8 @@ def _files(folder: Path) -> Iterator[Path]:
                 yield Path(parent) / name
 
 
-def _choose_series(where: str, objects: PatientObjects, structure_sets: Read) -> CTSeries:
+def _choose_series(where: str, objects: PatientObjects, structure_sets: Read) -> list[Path]:
+    """Files of the series."""
     if not objects.ct:
         raise DataError(f"{where}: no CT images. Give the folder of one patient with the planning CT in DICOM.")
     uids = list(objects.ct)
@@ -232,8 +273,7 @@ def _choose_series(where: str, objects: PatientObjects, structure_sets: Read) ->
                 f"{' of them' if named else ' which one to take'}. Leave one CT series in the folder."
             )
         uids = list(named)
-    files = objects.ct[uids[0]]
-    return make_series(objects.folder, files, [read_known(file) for file in files])
+    return objects.ct[uids[0]]
 
 
 def _was_drawn_on(file: Path, structure_set: pydicom.Dataset, ct: CTSeries) -> bool:

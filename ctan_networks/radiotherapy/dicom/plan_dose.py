@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pydicom
 
@@ -15,7 +15,7 @@ from ctan_networks.radiotherapy.dicom.elements import ADVICE, items, number, rea
 from ctan_networks.radiotherapy.dicom.prescription import Prescription, total_prescription
 from ctan_networks.reading import library_errors
 
-__all__ = ["PlannedDose", "choose_planned_dose", "each_once"]
+__all__ = ["PlannedDose", "choose_planned_dose", "choose_prescription", "each_once"]
 
 Read = tuple[Path, pydicom.Dataset]
 # Groups of elements that say what an object is about; the others are about the file, its way here and the patient.
@@ -88,7 +88,54 @@ def choose_planned_dose(where: str, doses: Sequence[Read], plans: Sequence[Read]
         DataError: when the objects contradict each other or do not tell what belongs together; names the files.
 
     """
-    doses = each_once(doses, pixels=True)
+    match = _match(where, each_once(doses, pixels=True), plans, frame)
+    # Without a dose that names it, a single plan is the plan.
+    known = match.found if match.uids or len(match.found) == 1 else []
+    chosen, kind = _complete_dose(where, match.members, known)
+    return PlannedDose(tuple(chosen), *_plans_and_prescription(match), kind)
+
+
+def choose_prescription(
+    where: str, doses: Sequence[Read], plans: Sequence[Read], frame: str
+) -> tuple[Prescription, Read | None]:
+    """What the plan of a CT prescribes, where the dose itself is not needed and may be incomplete.
+
+    Args:
+        where: what errors name, such as the folder.
+        doses: headers of the RTDOSE objects; they tell which plan counts.
+        plans: the RTPLAN objects.
+        frame: FrameOfReferenceUID of the CT.
+
+    Returns:
+        The prescription, and the plan's total dose, where that is there and not ambiguous.
+
+    Raises:
+        DataError: when the objects contradict each other or do not tell what belongs together; names the files.
+
+    """
+    match = _match(where, doses, plans, frame)
+    total = [dose for dose in match.members if _kind(dose) in TOTALS]
+    return _plans_and_prescription(match)[1], total[0] if len(total) == 1 else None
+
+
+class _Match(NamedTuple):
+    """Doses of one plan, or of a sum of plans, and the RTPLAN objects.
+
+    Attributes:
+        uids: of the plans that the doses name.
+        members: these doses.
+        found: plans with these UIDs; where doses name none, all in the frame of reference.
+        others: number of other plans.
+
+    """
+
+    uids: frozenset[str]
+    members: list[Read]
+    found: list[Read]
+    others: int
+
+
+def _match(where: str, doses: Sequence[Read], plans: Sequence[Read], frame: str) -> _Match:
     plans = each_once(plans)
     own = [dose for dose in doses if text(*dose, "FrameOfReferenceUID") == frame]
     if doses and not own:
@@ -110,9 +157,7 @@ def choose_planned_dose(where: str, doses: Sequence[Read], plans: Sequence[Read]
             f"{where}: the plan {_names(wrong)} lies in another frame of reference than its dose. Export both again."
         )
     found = [plan for plan in here if text(*plan, "SOPInstanceUID") in uids] if uids else here
-    chosen, kind = _complete_dose(where, members, found if uids or len(found) == 1 else [])
-    plans_of_dose, prescription = _prescription(uids, found, here, elsewhere, chosen)
-    return PlannedDose(tuple(chosen), plans_of_dose, prescription, kind)
+    return _Match(uids, members, found, len(plans) - len(found))
 
 
 def _of_one_plan(where: str, doses: Sequence[Read]) -> tuple[frozenset[str], list[Read]]:
@@ -160,7 +205,9 @@ def _complete_dose(where: str, doses: Sequence[Read], plans: Sequence[Read]) -> 
         )
     groups = _fraction_groups(plans[0])
     _require_complete(where, "fraction group", [(dose, _groups_of(dose)) for dose in doses], groups, groups)
-    return list(doses), "the plan's one fraction group" if len(doses) == 1 else f"the sum of {len(doses)} groups"
+    return list(doses), "the plan's one fraction group" if len(
+        doses
+    ) == 1 else f"the sum of {len(doses)} fraction groups"
 
 
 def _require_complete(
@@ -203,19 +250,20 @@ def _require_complete(
         )
 
 
-def _prescription(
-    uids: frozenset[str], found: list[Read], here: list[Read], elsewhere: list[Read], doses: Sequence[Read]
-) -> tuple[tuple[Read, ...], Prescription]:
-    aside = f"; {len(elsewhere)} of another frame of reference" if elsewhere else ""
+def _plans_and_prescription(match: _Match) -> tuple[tuple[Read, ...], Prescription]:
+    uids, found = match.uids, match.found
     if not found:
-        there = f", and {len(here)} other" if here else ""
-        reason = f"the dose's plan is not in the folder{there}" if uids else "there is no plan"
-        return (), Prescription(None, reason + aside)
+        if not uids:
+            return (), Prescription(None, "there is no plan in the CT's frame of reference")
+        others = f", though {match.others} other" if match.others else ""
+        return (), Prescription(None, f"the dose's plan is not in the folder{others}")
     if uids and len(found) < len(uids):
-        return tuple(found), Prescription(None, f"{len(uids) - len(found)} of the dose's {len(uids)} plans are missing")
+        return tuple(found), Prescription(
+            None, f"the folder lacks {len(uids) - len(found)} of the dose's {len(uids)} plans"
+        )
     if not uids and len(found) > 1:
         return (), Prescription(None, f"{len(found)} plans, and no dose tells which")
-    if len(doses) == 1 and _kind(doses[0]) in SEVERAL_PLANS and len(uids) < 2:
+    if len(uids) < 2 and any(_kind(dose) in SEVERAL_PLANS for dose in match.members):
         return tuple(found), Prescription(None, f"the dose is the sum of several plans and names {len(uids) or 'none'}")
     return tuple(found), total_prescription(found)
 

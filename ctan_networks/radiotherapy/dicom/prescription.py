@@ -14,8 +14,8 @@ from ctan_networks.radiotherapy.dicom.elements import items, number, text
 
 __all__ = ["Prescription", "fractions_planned", "prescriptions_of_targets", "total_prescription"]
 
-# Above all external-beam and brachytherapy prescriptions; cGy taken for Gy is not.
-MAX_PRESCRIPTION_GY = 1000.0
+# Above all prescriptions to a target; what is stated in cGy is not.
+MAX_PRESCRIPTION_GY = 200.0
 Plans = Sequence[tuple[Path, pydicom.Dataset]]
 
 
@@ -50,7 +50,7 @@ def prescriptions_of_targets(file: Path, plan: pydicom.Dataset) -> tuple[float, 
     }
     doses = sorted(dose for dose in stated if dose is not None)
     if doses and not 0 < doses[-1] <= MAX_PRESCRIPTION_GY:
-        raise DataError(f"{file}: the plan states a prescription of {doses[-1]:g} Gy. Export the plan again.")
+        raise DataError(f"{file}: the plan states a prescription of {doses[-1]:g} Gy. Export the plan again, in Gy.")
     return tuple(dose for dose in doses if dose > 0)
 
 

@@ -16,7 +16,7 @@ from ctan_networks.radiotherapy.dicom.ct_series import UNIT_TOLERANCE
 from ctan_networks.radiotherapy.dicom.elements import number, numbers, pixels, read_dicom, text
 from ctan_networks.reading import check_finite, check_geometry, check_voxels
 
-__all__ = ["DoseGrid", "read_dose", "resample_dose", "sum_doses"]
+__all__ = ["DoseGrid", "dose_at", "known_part", "read_dose", "resample_dose", "sum_doses"]
 
 # Frames count as evenly spaced when no gap differs from the others by more than this, in mm.
 EVEN_MM = 0.01
@@ -28,6 +28,11 @@ GEOMETRY = {
     "PixelSpacing": 2,
     "ImagePositionPatient": 3,
     "ImageOrientationPatient": 6,
+}
+# What is not taken for the dose that a prescription is about (DoseType, DICOM PS3.3 C.8.8.3).
+KINDS = {
+    "EFFECTIVE": "a dose weighted by its biological effect (DoseType EFFECTIVE)",
+    "ERROR": "a map of dose errors (DoseType ERROR), no dose",
 }
 # Part of a voxel that counts as rounding.
 EDGE = 1e-4
@@ -80,8 +85,10 @@ def read_dose(file: Path, dataset: pydicom.Dataset | None = None) -> DoseGrid:
         )
     if units != "GY":
         raise DataError(f"{file}: DoseUnits is {units[:40]!r}: a dose in Gy is needed. Export the absolute dose.")
-    if text(file, data, "DoseType") == "ERROR":
-        raise DataError(f"{file}: a map of dose errors (DoseType ERROR), no dose. Export the plan's dose.")
+    kind = text(file, data, "DoseType", "PHYSICAL")
+    if kind != "PHYSICAL":
+        what = KINDS.get(kind, f"no physical dose (DoseType {kind[:40]!r})")
+        raise DataError(f"{file}: {what}. Export the plan's physical dose.")
     scaling, rows, columns = (float(found[name][0]) for name in ("DoseGridScaling", "Rows", "Columns"))
     if scaling <= 0:
         raise DataError(
@@ -144,42 +151,65 @@ def _relative(file: Path, frames: np.ndarray, position: np.ndarray, normal: np.n
     )
 
 
-def resample_dose(grid: DoseGrid, affine: np.ndarray, shape: tuple[int, int, int]) -> np.ndarray:
-    """The dose on another grid, trilinear; 0 outside the dose grid.
+def resample_dose(grid: DoseGrid, affine: np.ndarray, shape: tuple[int, int, int], outside: float = 0.0) -> np.ndarray:
+    """The dose on another grid, trilinear.
 
     Args:
         grid: the dose.
         affine: ``[4, 4]``, from the other grid's indices to LPS coordinates.
         shape: the other grid's.
+        outside: value where the dose grid does not reach, beyond the centres of its outer voxels. NaN: unknown, beyond
+            the edges of its outer voxels, in whose outer halves the dose is that of their centres.
 
     Returns:
         Gy, float32 ``[*shape]``.
 
     """
-    inverse = np.linalg.inv(grid.affine)
-    matrix, shift = inverse[:3, :3] @ affine[:3, :3], inverse[:3, :3] @ affine[:3, 3] + inverse[:3, 3]
-    step = np.linalg.norm(grid.affine[:3, 2])
-    last = np.array(grid.dose.shape)[:, None] - 1.0
-    frames = np.arange(len(grid.offsets), dtype=np.float64)
     out = np.empty(shape, dtype=np.float32)
     i, j = np.meshgrid(*(np.arange(n, dtype=np.float64) for n in shape[:2]), indexing="ij")
     # Slice by slice, so that the table of coordinates stays small.
     for k in range(shape[2]):
-        points = matrix @ np.stack([i.ravel(), j.ravel(), np.full(i.size, float(k))]) + shift[:, None]
-        if not grid.is_even:
-            height = points[2] * step
-            inside = np.clip(height, 0, grid.offsets[-1])
-            height = np.where(np.abs(height - inside) < EDGE * step, inside, height)
-            points[2] = np.interp(height, grid.offsets, frames, left=-1, right=len(frames))
-        # What rounding puts a hair outside of the grid's first or last voxel is on it.
-        on_edge = np.clip(points, 0, last)
-        points = np.where(np.abs(points - on_edge) < EDGE, on_edge, points)
-        out[:, :, k] = ndimage.map_coordinates(grid.dose, points, order=1, cval=0.0).reshape(i.shape)
+        points = affine[:3, :3] @ np.stack([i.ravel(), j.ravel(), np.full(i.size, float(k))]) + affine[:3, 3:]
+        out[:, :, k] = _dose_at(grid, points, outside).reshape(i.shape)
     return out
 
 
+def dose_at(grid: DoseGrid, points: np.ndarray) -> np.ndarray:
+    """The dose at some points, trilinear; NaN, which is unknown, where the dose grid does not reach.
+
+    Args:
+        grid: the dose.
+        points: ``[N, 3]``, LPS coordinates in mm.
+
+    Returns:
+        Gy, float32 ``[N]``.
+
+    """
+    return _dose_at(grid, np.asarray(points, dtype=np.float64).T, np.nan)
+
+
+def _dose_at(grid: DoseGrid, points: np.ndarray, outside: float) -> np.ndarray:
+    """The dose at points ``[3, N]`` in LPS coordinates."""
+    inverse = np.linalg.inv(grid.affine)
+    index = inverse[:3, :3] @ points + inverse[:3, 3:]
+    if not grid.is_even:
+        height = index[2] * np.linalg.norm(grid.affine[:3, 2])
+        inside = np.clip(height, 0, grid.offsets[-1])
+        frame = np.interp(inside, grid.offsets, np.arange(len(grid.offsets), dtype=np.float64))
+        # Beyond the first and last frame in units of the gap there.
+        steps = np.diff(grid.offsets)
+        index[2] = frame + (height - inside) / np.where(height < 0, steps[0], steps[-1])
+    last = np.array(grid.dose.shape)[:, None] - 1.0
+    on_grid = np.clip(index, 0, last)
+    # What rounding puts a hair outside of the grid is on it.
+    reach = 0.5 if np.isnan(outside) else 0.0
+    known = (np.abs(index - on_grid) < reach + EDGE).all(axis=0)
+    values = ndimage.map_coordinates(grid.dose, on_grid, order=1, mode="nearest")
+    return np.where(known, values, np.float32(outside))
+
+
 def sum_doses(grids: Sequence[DoseGrid]) -> DoseGrid:
-    """Add doses, such as one a beam, on the grid of the first.
+    """Add doses, such as one a beam, on the grid of the first; NaN where one of the others does not reach.
 
     Raises:
         DataError: when there is none, or when they are in different frames of reference.
@@ -196,7 +226,33 @@ def sum_doses(grids: Sequence[DoseGrid]) -> DoseGrid:
         if same and np.allclose(grid.offsets, first.offsets, atol=1e-3):
             total += grid.dose
         elif first.is_even:
-            total += resample_dose(grid, first.affine, first.dose.shape)  # type: ignore[arg-type]
+            total += resample_dose(grid, first.affine, first.dose.shape, outside=np.nan)  # type: ignore[arg-type]
         else:
             raise DataError("doses to be summed have different grids, and uneven frames. Export the plan's total dose.")
     return DoseGrid(total.astype(np.float32), first.affine, first.offsets, first.frame_of_reference)
+
+
+def known_part(grid: DoseGrid) -> DoseGrid:
+    """The box of a dose grid in which the dose is known, that is not NaN.
+
+    Raises:
+        DataError: when that is no box: grids that are turned against each other, or do not meet.
+
+    """
+    known = ~np.isnan(grid.dose)
+    if known.all():
+        return grid
+    box = tuple(
+        slice(hit[0], hit[-1] + 1) if hit.size else slice(0)
+        for hit in (np.flatnonzero(known.any(axis=tuple({0, 1, 2} - {axis}))) for axis in range(3))
+    )
+    if not known[box].all() or not known.any():
+        raise DataError("the grids of the doses do not cover each other. Export the plan's total dose.")
+    start = np.array([part.start for part in box], dtype=np.float64)
+    affine = grid.affine.copy()
+    offsets = grid.offsets[box[2]]
+    normal = grid.affine[:3, 2] / np.linalg.norm(grid.affine[:3, 2])
+    affine[:3, 3] += grid.affine[:3, :2] @ start[:2] + normal * offsets[0]
+    if len(offsets) > 1:
+        affine[:3, 2] = normal * (offsets[-1] - offsets[0]) / (len(offsets) - 1)
+    return DoseGrid(np.ascontiguousarray(grid.dose[box]), affine, offsets - offsets[0], grid.frame_of_reference)

@@ -14,7 +14,7 @@ from pydicom.uid import generate_uid
 
 from ctan_networks.datasets.prostate.phantoms import prostate_cohort
 from ctan_networks.errors import DataError
-from ctan_networks.radiotherapy.dicom.patient_folder import plan_prescriptions, read_treatment_plan, scan_folder
+from ctan_networks.radiotherapy.dicom.patient_folder import read_prescription, read_treatment_plan, scan_folder
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +69,9 @@ def error(folder: Path) -> str:
 def test_a_whole_patient(patient):
     plan = read_treatment_plan(scan_folder(patient))
     assert plan.structure_set is not None and plan.plan is not None and plan.doses
-    assert plan.prescription == plan_prescriptions(patient)[0]
+    prescription, total = read_prescription(scan_folder(patient))
+    # The doses of this patient are those of beams.
+    assert prescription.gray == plan.prescription and total is None and len(plan.doses) > 1
     z = [float(h.ImagePositionPatient[2]) for h in plan.ct.headers]
     assert z == sorted(z)
     assert np.allclose(plan.ct.affine @ [2, 3, 1, 1], [*_position(plan.ct.headers[1], 2, 3), 1])

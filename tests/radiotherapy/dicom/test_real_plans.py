@@ -17,7 +17,8 @@ import pytest
 from ctan_networks.errors import DataError
 from ctan_networks.radiotherapy.convert import convert_patient
 from ctan_networks.radiotherapy.dicom.contour_dvh import contour_dvh
-from ctan_networks.radiotherapy.dicom.patient_folder import plan_prescriptions
+from ctan_networks.radiotherapy.dicom.elements import read_dicom
+from ctan_networks.radiotherapy.dicom.prescription import prescriptions_of_targets
 from ctan_networks.radiotherapy.dicom.rtdose import DoseGrid, read_dose
 from ctan_networks.radiotherapy.dicom.rtstruct import by_name, read_structures
 from ctan_networks.radiotherapy.dicom.stored_dvh import read_stored_dvhs
@@ -89,7 +90,8 @@ def test_breast_agrees_with_the_stored_dvhs(plans):
     structures = {s.number: s for s in read_structures(folder / "rtss.dcm")}
     with pytest.raises(DataError, match="per cent of the prescription"):
         read_stored_dvhs(folder / "rtdose.dcm")
-    stored = read_stored_dvhs(folder / "rtdose.dcm", prescription=plan_prescriptions(folder)[-1])
+    plan = folder / "rtplan.dcm"
+    stored = read_stored_dvhs(folder / "rtdose.dcm", prescription=prescriptions_of_targets(plan, read_dicom(plan))[-1])
     compared = 0
     for dvh in stored:
         structure = structures[dvh.roi_number]
