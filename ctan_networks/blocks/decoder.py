@@ -61,7 +61,7 @@ class Decoder(nn.Module):
         )
 
     def forward(self, x: torch.Tensor, skips: list[torch.Tensor]) -> torch.Tensor:
-        """``x``: bottleneck features; ``skips``: the levels' features, finest first."""
+        """``x``: bottleneck features; ``skips``: the levels' features, finest first. Deeper levels are not used."""
         for i, level in enumerate(self.levels):
-            x = level(x, skips[len(skips) - 1 - i])
+            x = level(x, skips[len(self.levels) - 1 - i])
         return x

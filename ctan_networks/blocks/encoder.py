@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The encoder that all tasks share."""
+"""The encoder that all tasks share: the plain one, and what any encoder has."""
 
 from __future__ import annotations
 
@@ -10,8 +10,66 @@ from monai.networks.layers import Conv, Pool
 from torch import nn
 
 from ctan_networks.blocks.convolution import conv_norm_act
+from ctan_networks.blocks.feature_maps import parameter_stages
+from ctan_networks.errors import ConfigError
 
-__all__ = ["EncoderLevel", "SharedEncoder"]
+__all__ = ["Encoder", "EncoderLevel", "SharedEncoder"]
+
+
+class Encoder(nn.Module):
+    """What the networks need of an encoder.
+
+    ``forward`` gives U and P of each level, finest first, and what enters the bottleneck. A stage of the encoder is
+    what the P of a level depends on and no finer one.
+
+    Args:
+        spatial_dims: 2 or 3.
+        in_channels: channels of the input.
+        channels: channels of each level.
+        stem_stride: stride of the first level.
+
+    """
+
+    def __init__(self, spatial_dims: int, in_channels: int, channels: Sequence[int], stem_stride: int) -> None:
+        super().__init__()
+        self.spatial_dims = spatial_dims
+        self.in_channels = in_channels
+        self.channels = tuple(channels)
+        self.stem_stride = stem_stride
+        self.frozen: list[str] = []
+
+    def freeze(self, stages: int) -> None:
+        """Freeze the first stages: their parameters are not trained, and their modules stay in evaluation mode.
+
+        So running statistics of batch norm stay as they are, whatever mode the network is in.
+
+        Args:
+            stages: number of stages, from 0 to the number of levels.
+
+        Raises:
+            ConfigError: when there are not so many.
+
+        """
+        if not 0 <= stages <= len(self.channels):
+            raise ConfigError(f"freeze_encoder must be 0 to {len(self.channels)} (stages), got {stages!r}.")
+        self.frozen = []
+        if stages:
+            found = parameter_stages(self, self.spatial_dims, self.in_channels, len(self.channels), self.stem_stride)
+            fixed = {name for name, stage in found.items() if stage < stages}
+            for name, parameter in self.named_parameters():
+                parameter.requires_grad_(name not in fixed)
+            for name, module in self.named_modules():
+                own = [f"{name}.{part}" if name else part for part, _ in module.named_parameters()]
+                if own and fixed.issuperset(own) and not name.startswith(tuple(f"{outer}." for outer in self.frozen)):
+                    self.frozen.append(name)
+        self.train(self.training)
+
+    def train(self, mode: bool = True) -> Encoder:
+        """As of ``torch.nn.Module``, but frozen stages stay in evaluation mode."""
+        super().train(mode)
+        for name in self.frozen:
+            self.get_submodule(name).eval()
+        return self
 
 
 class EncoderLevel(nn.Module):
@@ -35,7 +93,7 @@ class EncoderLevel(nn.Module):
         return u, self.second(u)
 
 
-class SharedEncoder(nn.Module):
+class SharedEncoder(Encoder):
     """Stem and encoder levels, each followed by a max pool of 2.
 
     Args:
@@ -62,7 +120,7 @@ class SharedEncoder(nn.Module):
         act: str | tuple = "LEAKYRELU",
         dropout: float = 0.0,
     ) -> None:
-        super().__init__()
+        super().__init__(spatial_dims, in_channels, channels, stem_stride)
         self.stem: nn.Module = nn.Identity()
         width = in_channels
         if stem_stride > 1:

@@ -202,7 +202,9 @@ class MultiTaskLoss(nn.Module):
         self.batches.zero_()
 
 
-def parameter_groups(loss: nn.Module, network: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+def parameter_groups(
+    loss: nn.Module, network: nn.Module, weight_decay: float, encoder_learning_rate: float | None = None
+) -> list[dict[str, Any]]:
     """Parameter groups for a ``torch.optim`` optimiser that trains a network and what its loss has to learn.
 
     Weight decay is for the network's kernels and matrices only: biases, the parameters of norm layers and learned
@@ -212,14 +214,29 @@ def parameter_groups(loss: nn.Module, network: nn.Module, weight_decay: float) -
         loss: e.g. a ``MultiTaskLoss``.
         network: the network.
         weight_decay: for the parameters of the network with two or more dimensions.
+        encoder_learning_rate: of ``network.encoder``, which often starts from weights; None: the optimiser's.
 
     Returns:
-        groups with keys "params" and "weight_decay", empty ones left out.
+        groups with keys "params", "weight_decay" and, for the encoder's, "lr"; empty ones left out.
+
+    Raises:
+        ConfigError: when a learning rate is given for an encoder that the network does not have.
     """
+    encoder = getattr(network, "encoder", None)
+    own: set[int] = set()
+    if encoder_learning_rate is not None:
+        if not isinstance(encoder, nn.Module):
+            raise ConfigError(f"{type(network).__name__} has no encoder: leave encoder_learning_rate out.")
+        own = {id(p) for p in encoder.parameters()}
     trained = [p for p in network.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in trained if p.ndim > 1], "weight_decay": weight_decay},
-        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
-        {"params": [p for p in loss.parameters() if p.requires_grad], "weight_decay": 0.0},
-    ]
+    groups: list[dict[str, Any]] = []
+    for rate, parameters in (
+        ({}, [p for p in trained if id(p) not in own]),
+        ({"lr": encoder_learning_rate}, [p for p in trained if id(p) in own]),
+    ):
+        groups += [
+            {"params": [p for p in parameters if p.ndim > 1], "weight_decay": weight_decay, **rate},
+            {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0, **rate},
+        ]
+    groups.append({"params": [p for p in loss.parameters() if p.requires_grad], "weight_decay": 0.0})
     return [group for group in groups if group["params"]]

@@ -2,10 +2,22 @@
 """The four networks: CTAN and the baselines of its paper, all built from the same blocks."""
 
 from ctan_networks.nets.ctan import CTAN
+from ctan_networks.nets.efficientnet_lite import EfficientNetLite
+from ctan_networks.nets.encoder_weights import load_encoder_weights
 from ctan_networks.nets.factory import ARCHITECTURES, make_network
 from ctan_networks.nets.hard_sharing import HardParameterSharing
 from ctan_networks.nets.mtan import MTAN
 from ctan_networks.nets.multi_task import MultiTaskNet
 from ctan_networks.nets.single_task import SingleTask
 
-__all__ = ["ARCHITECTURES", "CTAN", "MTAN", "HardParameterSharing", "MultiTaskNet", "SingleTask", "make_network"]
+__all__ = [
+    "ARCHITECTURES",
+    "CTAN",
+    "MTAN",
+    "EfficientNetLite",
+    "HardParameterSharing",
+    "MultiTaskNet",
+    "SingleTask",
+    "load_encoder_weights",
+    "make_network",
+]

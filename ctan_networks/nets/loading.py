@@ -11,7 +11,7 @@ from torch import nn
 
 from ctan_networks.errors import ConfigError
 
-__all__ = ["check_weights"]
+__all__ = ["check_weights", "find_misfits"]
 
 
 def check_weights(network: nn.Module, state_dict: Mapping[str, Any], extra: bool = False) -> None:
@@ -27,7 +27,23 @@ def check_weights(network: nn.Module, state_dict: Mapping[str, Any], extra: bool
             entry belongs to no parameter; says which, and what the weights look like instead.
 
     """
-    own = network.state_dict()
+    found = find_misfits(network.state_dict(), state_dict, extra)
+    if found:
+        raise ConfigError(
+            f"these weights are not of this network ({type(network).__name__}, tasks"
+            f" {', '.join(getattr(network, 'tasks', []))}): {found}"
+        )
+
+
+def find_misfits(own: Mapping[str, torch.Tensor], state_dict: Mapping[str, Any], extra: bool = False) -> str:
+    """What does not fit when weights are loaded into a state dict, and what to do about it; empty when all fits.
+
+    Args:
+        own: the state dict of the module.
+        state_dict: the weights.
+        extra: entries that the module does not have are no misfit.
+
+    """
     missing = [name for name in own if name not in state_dict]
     strange = [name for name in state_dict if name not in own]
     reshaped = [
@@ -36,7 +52,7 @@ def check_weights(network: nn.Module, state_dict: Mapping[str, Any], extra: bool
         if isinstance(state_dict.get(name), torch.Tensor) and state_dict[name].shape != own[name].shape
     ]
     if not missing and not reshaped and (extra or not strange):
-        return
+        return ""
     found = [
         f"{len(names)} {what} ({', '.join(names[:3])}{' ...' if len(names) > 3 else ''})"
         for names, what in (
@@ -46,18 +62,22 @@ def check_weights(network: nn.Module, state_dict: Mapping[str, Any], extra: bool
         )
         if names
     ]
-    raise ConfigError(
-        f"these weights are not of this network ({type(network).__name__}, tasks"
-        f" {', '.join(getattr(network, 'tasks', []))}): {'; '.join(found)}. {_advice(state_dict, strange)}"
-    )
+    return f"{'; '.join(found)}. {_advice(own, state_dict, strange)}"
 
 
-def _advice(state_dict: Mapping[str, Any], strange: list[str]) -> str:
+def _advice(own: Mapping[str, Any], state_dict: Mapping[str, Any], strange: list[str]) -> str:
     if strange and all(name.startswith("module.") for name in state_dict):
         return "They were saved from a DataParallel wrapper: save network.module.state_dict()."
     if any(isinstance(value, Mapping) for value in state_dict.values()):
         return f"They lie deeper in the file, which has the entries {', '.join(map(str, state_dict))}: save them alone."
+    if not any(name.startswith("encoder.") for name in own):
+        return ""
+    backbones = [any(name.startswith("encoder.backbone.") for name in names) for names in (own, state_dict)]
+    if backbones == [False, True]:
+        return "Their encoder is a backbone: give its name with --encoder (model.json beside the weights says it)."
+    if backbones == [True, False] and any(name.startswith("encoder.levels.") for name in state_dict):
+        return "Their encoder is the plain one: give --encoder plain."
     return (
-        "Give weights of the same architecture, tasks and channels (--checkpoint), or the architecture that they are of"
+        "Give weights of the same architecture, encoder, tasks and channels (--checkpoint), or the architecture that they are of"
         " (--architecture). monai.networks.copy_model_state takes over what fits."
     )

@@ -21,7 +21,7 @@ class AttentionNet(MultiTaskNet):
     cross = False
 
     def _make_sharing(self) -> None:
-        levels = self.channels[:-1]
+        levels = self.encoder.channels
         self.attention = nn.ModuleList(
             TaskAttention(
                 self.spatial_dims,
@@ -38,12 +38,13 @@ class AttentionNet(MultiTaskNet):
     def attended_features(
         self, us: list[torch.Tensor], ps: list[torch.Tensor]
     ) -> tuple[list[torch.Tensor], list[list[torch.Tensor]]]:
-        """Each task's gated features: those of all levels as skips, the last ones pooled for the bottleneck."""
+        """Each task's gated features: those of all levels as skips, and what enters the bottleneck."""
         pooled: list[torch.Tensor] = []
         skips: list[list[torch.Tensor]] = [ps[:0] for _ in range(self.task_count)]
         for j, attention in enumerate(self.attention):
             gated = attention(us[j], ps[j], pooled)
-            pooled = [self.encoder.pool(g) for g in gated]
+            # The deepest map of a backbone enters the bottleneck as it is.
+            pooled = [self.encoder.pool(g) for g in gated] if j < self.skip_count else gated
             for i, g in enumerate(gated):
                 skips[i].append(g)
         return pooled, skips

