@@ -59,8 +59,9 @@ class Encoder(nn.Module):
             for name, parameter in self.named_parameters():
                 parameter.requires_grad_(name not in fixed)
             for name, module in self.named_modules():
-                own = [f"{name}.{part}" if name else part for part, _ in module.named_parameters()]
-                if own and fixed.issuperset(own) and not name.startswith(tuple(f"{outer}." for outer in self.frozen)):
+                own = [f"{name}.{part}" for part, _ in module.named_parameters()]
+                inside = name.startswith(tuple(f"{outer}." for outer in self.frozen))
+                if name and own and fixed.issuperset(own) and not inside:
                     self.frozen.append(name)
         self.train(self.training)
 

@@ -36,7 +36,7 @@ BEST, LAST = "model.pt", "last.pt"
 EARLIER = "last_earlier.pt"
 WRITTEN = (BEST, LAST, previous_of(Path(LAST)).name, "model.json", "history.csv")
 # Settings of a run that a resume cannot change.
-FIXED = ("phantom", "architecture", "tasks", "weighting")
+FIXED = ("phantom", "architecture", "encoder", "tasks", "weighting")
 
 # Seconds after which a half-written file is nobody's any more, where no lock tells.
 LEFT_OVER = 3600.0
@@ -150,7 +150,7 @@ class TrainingCheckpoint:
             return
         state, found_in = loaded
         for key in FIXED:
-            if key in self.details and state["details"].get(key) != self.details[key]:
+            if key in self.details and state["details"].get(key, self.details[key]) != self.details[key]:
                 raise ConfigError(
                     f"cannot resume {last}: it was trained with {key} {state['details'].get(key)!r}, this run has"
                     f" {self.details[key]!r}. Give the same, or another --output_dir."

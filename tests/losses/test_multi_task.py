@@ -241,6 +241,26 @@ def test_parameter_groups():
     assert len(parameter_groups(make_loss("uncertainty", tasks=["dose"]), network, 0.1)) == 2
 
 
+def test_parameter_groups_with_a_learning_rate_of_the_encoder():
+    network, loss = make_network(), make_loss("uncertainty")
+    with pytest.raises(ConfigError, match="no encoder"):
+        parameter_groups(loss, network, 0.1, encoder_learning_rate=1e-3)
+    network.encoder = network.body
+    network.encoder[0].bias.requires_grad_(False)
+    groups = parameter_groups(loss, network, 0.1, encoder_learning_rate=1e-3)
+    rates = torch.optim.AdamW(groups, lr=1e-2).param_groups
+    found = {
+        name: (group["lr"], group["weight_decay"])
+        for group in rates
+        for name, p in named(network, loss)
+        if is_in(p, group)
+    }
+    assert found["body.0.weight"] == (1e-3, 0.1) and found["body.1.weight"] == (1e-3, 0.0)
+    assert found["dose.weight"] == (1e-2, 0.1) and found["weighting.log_variances"] == (1e-2, 0.0)
+    assert "body.0.bias" not in found
+    assert sum(len(group["params"]) for group in rates) == len(list(named(network, loss))) - 1
+
+
 def named(*modules):
     return [pair for module in modules for pair in module.named_parameters()]
 
