@@ -30,6 +30,8 @@ class Encoder(nn.Module):
 
     """
 
+    pool: nn.Module
+
     def __init__(self, spatial_dims: int, in_channels: int, channels: Sequence[int], stem_stride: int) -> None:
         super().__init__()
         self.spatial_dims = spatial_dims

@@ -15,6 +15,7 @@ from ctan_networks.blocks import (
     BackboneEncoder,
     ClassificationBranch,
     DenseBranch,
+    Encoder,
     SharedEncoder,
     check_tasks,
     initialise_parameters,
@@ -112,6 +113,7 @@ class MultiTaskNet(nn.Module):
         self.norm, self.act, self.dropout = norm, act, dropout
 
         levels, bottom = tuple(int(c) for c in channels[:-1]), int(channels[-1])
+        self.encoder: Encoder
         if encoder == PLAIN:
             if drop_path:
                 raise ConfigError("the plain encoder has no stochastic depth: leave drop_path out.")
