@@ -7,7 +7,6 @@ from functools import partial
 
 import torch
 import torch.nn.functional as F
-from monai.networks.layers import Pool
 from monai.networks.nets.efficientnet import MBConvBlock
 from monai.networks.nets.flexible_unet import FLEXUNET_BACKBONE
 from torch import nn
@@ -52,7 +51,6 @@ class BackboneEncoder(Encoder):
         if drop_path is not None:
             _set_drop_path(name, backbone, drop_path)
         self.backbone = backbone
-        self.pool = Pool[Pool.MAX, spatial_dims](kernel_size=2)
 
     def forward(self, x: torch.Tensor) -> tuple[list[torch.Tensor], list[torch.Tensor], torch.Tensor]:
         """Return the feature maps, finest first, as U and as P, and the deepest."""

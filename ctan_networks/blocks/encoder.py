@@ -30,8 +30,6 @@ class Encoder(nn.Module):
 
     """
 
-    pool: nn.Module
-
     def __init__(self, spatial_dims: int, in_channels: int, channels: Sequence[int], stem_stride: int) -> None:
         super().__init__()
         self.spatial_dims = spatial_dims
@@ -39,6 +37,7 @@ class Encoder(nn.Module):
         self.channels = tuple(channels)
         self.stem_stride = stem_stride
         self.frozen: list[str] = []
+        self.pool = Pool[Pool.MAX, spatial_dims](kernel_size=2)
 
     def freeze(self, stages: int) -> None:
         """Freeze the first stages: their parameters are not trained, and their modules stay in evaluation mode.
@@ -133,7 +132,6 @@ class SharedEncoder(Encoder):
         for out_channels in channels:
             self.levels.append(EncoderLevel(spatial_dims, width, out_channels, norm, act, dropout))
             width = out_channels
-        self.pool = Pool[Pool.MAX, spatial_dims](kernel_size=2)
 
     def forward(self, x: torch.Tensor) -> tuple[list[torch.Tensor], list[torch.Tensor], torch.Tensor]:
         """Return the U and the P of each level, finest first, and the last level's pooled P."""
