@@ -26,11 +26,13 @@ class ContourDVH:
     Attributes:
         dose: Gy, ascending, ``[P]``.
         volume: of each point in cc, ``[P]``.
+        outside: volume in cc beyond the dose grid that is not counted.
 
     """
 
     dose: np.ndarray
     volume: np.ndarray
+    outside: float = 0.0
 
     @property
     def total(self) -> float:
@@ -46,6 +48,13 @@ class ContourDVH:
         """Volume in cc that receives at least each dose in Gy."""
         above = np.concatenate([np.cumsum(self.volume[::-1])[::-1], [0.0]])
         return above[np.searchsorted(self.dose, dose, side="left")]
+
+    def dose_at(self, volume: float) -> float:
+        """Dose in Gy that the hottest ``volume`` cc receive at least; the minimum dose for the whole volume."""
+        hottest = np.cumsum(self.volume[::-1])
+        # Rounding of a sum over a million points.
+        position = int(np.searchsorted(hottest, volume * (1 - 1e-9), side="left"))
+        return float(self.dose[::-1][min(position, len(hottest) - 1)])
 
 
 def contour_dvh(
@@ -87,12 +96,15 @@ def contour_dvh(
         raise DataError(f"structure {structure.name!r} encloses no area. Draw it again, or leave it out.")
     for end in {0, shape[2] - 1}:
         volume[:, :, end] *= end_slice
+    outside = 0.0
     if inside_grid:
+        whole = float(volume.sum(dtype=np.float64))
         volume *= resample_dose(_ones(grid), affine, shape) > 0
+        outside = whole - float(volume.sum(dtype=np.float64))
     dose = resample_dose(grid, affine, shape)
     inside = volume > 0
     order = np.argsort(dose[inside], kind="stable")
-    return ContourDVH(dose[inside][order].astype(np.float64), volume[inside][order].astype(np.float64))
+    return ContourDVH(dose[inside][order].astype(np.float64), volume[inside][order].astype(np.float64), outside)
 
 
 def _ones(grid: DoseGrid) -> DoseGrid:

@@ -197,7 +197,7 @@ def read_treatment_plan(
     if need_dose and not dose.doses:
         raise DataError(f"{where}: no dose. Export the plan's dose (RTDOSE) with the CT.")
     plan = dose.plans[0] if len(dose.plans) == 1 else None
-    return TreatmentPlan(ct=ct, structure_set=_choose_structures(where, fitting, plan), dose=dose)
+    return TreatmentPlan(ct=ct, structure_set=choose_structures(where, fitting, plan), dose=dose)
 
 
 def read_ct(objects: PatientObjects) -> CTSeries:
@@ -291,7 +291,7 @@ def _was_drawn_on(file: Path, structure_set: pydicom.Dataset, ct: CTSeries) -> b
     return bool(ct.frame_of_reference) and ct.frame_of_reference in frames
 
 
-def _choose_structures(
+def choose_structures(
     where: str, fitting: Read, plan: tuple[Path, pydicom.Dataset] | None
 ) -> tuple[Path, pydicom.Dataset] | None:
     if len(fitting) <= 1:

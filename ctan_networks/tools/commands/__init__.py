@@ -3,6 +3,7 @@
 
 from ctan_networks.tools.commands.compare import compare
 from ctan_networks.tools.commands.constant_dose import constant_dose
+from ctan_networks.tools.commands.dvh import dvh
 from ctan_networks.tools.commands.export import export
 from ctan_networks.tools.commands.export_dicom import export_dicom
 from ctan_networks.tools.commands.inspect import inspect
@@ -17,6 +18,7 @@ from ctan_networks.tools.commands.unpack import unpack
 __all__ = [
     "compare",
     "constant_dose",
+    "dvh",
     "export",
     "export_dicom",
     "inspect",
