@@ -19,7 +19,7 @@ MOVED = {
     ("phantoms", "data.phantom_marker"): "is_phantom mark_phantom",
     ("data", "datasets.case_reader"): "CaseReader",
     ("data", "datasets.contoured_list"): "contoured_list",
-    ("data", "datasets.ham10000"): "ham10000_list inspect_photos photo_list",
+    ("data", "datasets.ham10000"): "ham10000_list inspect_photos",
     ("phantoms", "datasets.ham10000"): "ham10000_cohort",
     ("data", "datasets.openkbp"): "OpenKBPReader inference_list openkbp_list",
     ("phantoms", "datasets.openkbp"): "openkbp_cohort",

@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 IMAGE_SUFFIXES = frozenset(
-    ".nii .nrrd .mha .mhd .csv .dcm .jpg .jpeg .png .tif .tiff .bmp".split()  # noqa: SIM905  easier to read
+    ".nii .nrrd .mha .mhd .csv .dcm .jpg .jpeg .png .tif .tiff .bmp .webp".split()  # noqa: SIM905  easier to read
 )
 
 # What tells a temporary file from another hidden one.

@@ -10,7 +10,9 @@ from ctan_networks.data.cached_dataset import CachedDataset
 from ctan_networks.data.case_parts import case_parts
 from ctan_networks.data.class_weights import class_weights
 from ctan_networks.data.epoch_sampler import EpochSampler
+from ctan_networks.data.mask_reader import MaskReader
 from ctan_networks.data.phantom_marker import is_phantom
+from ctan_networks.data.photo_list import photo_list
 from ctan_networks.data.photo_reader import PhotoReader
 from ctan_networks.data.readable_cases import ReadableCases
 from ctan_networks.data.splits import fold_of, labelled, split_cases
@@ -18,6 +20,7 @@ from ctan_networks.data.splits import fold_of, labelled, split_cases
 __all__ = [
     "CachedDataset",
     "EpochSampler",
+    "MaskReader",
     "PhotoReader",
     "ReadableCases",
     "case_parts",
@@ -25,6 +28,7 @@ __all__ = [
     "fold_of",
     "is_phantom",
     "labelled",
+    "photo_list",
     "split_cases",
 ]
 

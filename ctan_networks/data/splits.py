@@ -27,8 +27,31 @@ COLUMNS = ["case", "group", "stratum", "part", "reason"]
 # Strata with fewer groups than parts cannot be in every part.
 RARE = "rare"
 LISTED = 20
+SPLITS = ("train", "validation", "test")
 
 Item = dict[str, Any]
+
+
+class Split(list):
+    """The cases of one split.
+
+    Attributes:
+        name: of the split.
+        sizes: split to its number of cases.
+
+    """
+
+    def __init__(self, items: Iterable[Item], name: str, sizes: Mapping[str, int]) -> None:
+        super().__init__(items)
+        self.name = name
+        self.sizes = dict(sizes)
+
+
+class Splits(dict):
+    """Split to its cases; asked for another split, it says which there are."""
+
+    def __missing__(self, name: str) -> Split:
+        raise ConfigError(f"there is no split {name!r}: choose one of {', '.join(SPLITS)}.")
 
 
 def split_cases(
@@ -41,7 +64,7 @@ def split_cases(
     inspect: Callable[[Sequence[Item]], list[Item]] | None = None,
     folds: int | None = None,
     fold: int = 0,
-) -> dict[str, list[Item]]:
+) -> Splits:
     """Divide cases into parts, or read how they were divided before.
 
     When ``split_file`` is there it alone decides: later runs and evaluations work on the same parts. Otherwise the
@@ -50,9 +73,10 @@ def split_cases(
 
     Args:
         items: the cases. Each has "case", and may have "group" (what stays in one part: a lesion, a patient; default:
-            the case), labels, and "unusable": the reason why it is left out.
+            the case), labels, "split": where it must be, its group with it, and "unusable": the reason why it is left
+            out.
         split_file: the CSV.
-        fractions: part to its share of the groups; they sum to 1.
+        fractions: "train", "validation" and "test" to their shares of the groups; they sum to 1.
         stratify_by: keys of labels; groups are stratified by their combination, an absent label counting as a value.
         labels: keys of labels that are counted in the log.
         seed: seed of the draw.
@@ -66,18 +90,19 @@ def split_cases(
         Part to its items, in the order of ``items``, with "group" filled in; the part "unusable" too.
 
     Raises:
-        DataError: when no case can be used, two cases have one name, or the file does not know a case.
-        ConfigError: when the fractions do not sum to 1.
+        DataError: when no case can be used, two cases have one name, or the file does not know a case or contradicts
+            the split of one.
+        ConfigError: when the fractions do not sum to 1 or name another split, or there is no such fold.
 
     """
     file = Path(split_file)
+    strangers = [name for name in fractions if name not in SPLITS]
+    if strangers:
+        raise ConfigError(f"fractions: there is no split {', '.join(map(repr, strangers))}: {', '.join(SPLITS)}.")
     twice = [case for case, count in Counter(item["case"] for item in items).items() if count > 1]
     if twice:
         raise DataError(f"{len(twice)} cases are listed twice: {_some(twice)}. Rename or remove one of each.")
-    if is_there(file):
-        parts = _read(items, file, fractions)
-    else:
-        parts = _draw(items, file, fractions, stratify_by, seed, inspect)
+    parts = _read(items, file) if is_there(file) else _draw(items, file, fractions, stratify_by, seed, inspect)
     if folds is not None:
         both = parts["train"] + parts["validation"]
         divided = {
@@ -85,6 +110,7 @@ def split_cases(
             for part in ("train", "validation")
         }
         parts = {**parts, **divided}
+    sizes = {part: len(parts.get(part, ())) for part in SPLITS}
     for part, members in parts.items():
         if part == UNUSABLE:
             if members:
@@ -98,7 +124,9 @@ def split_cases(
         counts = ", ".join(f"{sum(key in m for m in members)} with {key}" for key in labels)
         groups = len({m["group"] for m in members})
         logger.info("part %r: %d cases of %d groups%s", part, len(members), groups, f" ({counts})" if counts else "")
-    return parts
+        if not members and fractions.get(part):
+            logger.warning("the split %r is empty: %s.", part, _counted(sizes))
+    return Splits({part: Split(parts.get(part, ()), part, sizes) for part in {**dict.fromkeys(SPLITS), **parts}})
 
 
 def fold_of(
@@ -120,14 +148,21 @@ def fold_of(
         seed: seed of the division, the same for all folds.
 
     Raises:
-        ConfigError: when there is no such fold.
+        ConfigError: when there is no such fold, or there are more folds than groups.
 
     """
-    if folds < 2 or not 0 <= fold < folds:
-        raise ConfigError(f"there is no fold {fold} of {folds}: give at least two folds, and one from 0 on.")
+    whole = all(isinstance(number, int) and not isinstance(number, bool) for number in (folds, fold))
+    if not whole or folds < 2 or not 0 <= fold < folds:
+        raise ConfigError(f"there is no fold {fold!r} of {folds!r}: give at least two folds, and one from 0 on.")
+    strata = _strata(items, stratify_by)
+    if folds > len(strata):
+        raise ConfigError(
+            f"{folds} folds cannot be made of {len(items)} cases in {len(strata)} groups (patients, lesions): give"
+            " --folds a number up to that, and at least 2."
+        )
     # Equal shares; the last gets what rounding leaves.
     fractions = {str(k): 1 / folds for k in range(folds)}
-    drawn = split_groups(_strata(items, stratify_by), fractions, seed)
+    drawn = split_groups(strata, fractions, seed)
     return [item for item in items if (drawn[str(item.get("group", item["case"]))] == str(fold)) == held_out]
 
 
@@ -135,13 +170,23 @@ def labelled(items: Sequence[Item], tasks: Iterable[str]) -> list[Item]:
     """The items that have a label of at least one of the tasks; how many have none is logged.
 
     Raises:
-        DataError: when none has.
+        DataError: when there is no item, or none has; names the split.
 
     """
     tasks = list(tasks)
+    name = f"the split {items.name!r}" if isinstance(items, Split) else "the list"
+    if not items:
+        others = f" ({_counted(items.sizes)})" if isinstance(items, Split) else ""
+        raise DataError(
+            f"{name} is empty{others}. Give more cases, other --fractions, or a list whose column 'split' names the"
+            f" split of each case ({', '.join(SPLITS)})."
+        )
     chosen = [item for item in items if any(task in item for task in tasks)]
     if not chosen:
-        raise DataError(f"none of {len(items)} cases has a label for {' or '.join(tasks)}.")
+        raise DataError(
+            f"{name} has no label for {' or '.join(tasks)} in any of its {len(items)} cases. Give labels (in a list,"
+            " the column of that name), or leave the task out with --task."
+        )
     if len(chosen) < len(items):
         logger.info("%d of %d cases have no label for %s.", len(items) - len(chosen), len(items), " or ".join(tasks))
     return chosen
@@ -156,7 +201,8 @@ def split_groups(strata: Mapping[str, str], fractions: Mapping[str, float], seed
         seed: seed of the draw.
 
     Returns:
-        Group to part. Strata with fewer groups than there are parts are drawn together.
+        Group to part. Strata with fewer groups than there are parts are drawn together. No part is empty where there
+        are as many groups as parts; where there are fewer, the first parts have one each.
 
     Raises:
         ConfigError: when the fractions do not sum to 1.
@@ -171,11 +217,13 @@ def split_groups(strata: Mapping[str, str], fractions: Mapping[str, float], seed
     labels = [strata[g] if counts[strata[g]] >= len(shares) else RARE for g in groups]
     drawn: dict[str, str] = {}
     rest = 1.0
-    for part, share in list(shares.items())[:-1]:
-        count = round(len(groups) * share / rest)
+    for k, (part, share) in enumerate(list(shares.items())[:-1]):
+        # One at least for this part, and one for each that is still to come.
+        most = max(len(groups) - (len(shares) - k - 1), 1)
+        count = min(max(round(len(groups) * share / rest), 1), most, len(groups))
         chosen, others = _take(groups, labels, count, seed)
-        drawn.update(dict.fromkeys((groups[k] for k in chosen), part))
-        groups, labels = [groups[k] for k in others], [labels[k] for k in others]
+        drawn.update(dict.fromkeys((groups[i] for i in chosen), part))
+        groups, labels = [groups[i] for i in others], [labels[i] for i in others]
         rest -= share
     last = list(shares)[-1]
     drawn.update(dict.fromkeys(groups, last))
@@ -209,10 +257,12 @@ def _draw(
     left_out = [item for item in [*items, *usable] if UNUSABLE in item]
     usable = [item for item in usable if UNUSABLE not in item]
     if not usable:
-        reasons = _some([f"{i['case']} ({i[UNUSABLE]})" for i in left_out], 5)
+        reasons = _some([f"{i['case']} ({i[UNUSABLE]})" for i in left_out], 5) or "the list is empty"
         raise DataError(f"none of {len(items)} cases can be used: {reasons}. Mend them, or give another folder.")
     strata = _strata(usable, stratify_by)
-    drawn = split_groups(strata, fractions, seed)
+    named = {item["group"]: item["split"] for item in usable if "split" in item}
+    free = {group: stratum for group, stratum in strata.items() if group not in named}
+    drawn = named | (split_groups(free, fractions, seed) if free else {})
     rows = [
         {"case": i["case"], "group": i["group"], "stratum": strata[i["group"]], "part": drawn[i["group"]], "reason": ""}
         for i in usable
@@ -220,19 +270,19 @@ def _draw(
     rows += [{"case": i["case"], "group": "", "stratum": "", "part": UNUSABLE, "reason": i[UNUSABLE]} for i in left_out]
     if is_there(file):
         # Another run has drawn them while this one looked at its cases, which may take minutes: one list for both.
-        return _read(items, file, fractions)
+        return _read(items, file)
     with atomic_path(file) as temporary:
         # Cases are called as their files, whose names may be any bytes.
         frame = pd.DataFrame(rows, columns=COLUMNS, dtype=object).sort_values("case")
         frame.to_csv(temporary, index=False, encoding="utf-8", errors="surrogateescape")
     logger.info("parts of %d cases written to %s", len(rows), file)
-    parts: dict[str, list[Item]] = {part: [] for part in fractions}
+    parts: dict[str, list[Item]] = {part: [] for part in SPLITS}
     for item in usable:
         parts[drawn[item["group"]]].append(item)
     return parts | {UNUSABLE: left_out}
 
 
-def _read(items: Sequence[Item], file: Path, fractions: Mapping[str, float]) -> dict[str, list[Item]]:
+def _read(items: Sequence[Item], file: Path) -> dict[str, list[Item]]:
     table = read_table(
         file,
         f"Delete it to have the parts drawn anew; it must have the columns {', '.join(COLUMNS)}.",
@@ -251,9 +301,19 @@ def _read(items: Sequence[Item], file: Path, fractions: Mapping[str, float]) -> 
     wrong = [case for case, row in rows.items() if not row["part"] or (row["part"] != UNUSABLE and not row["group"])]
     if wrong:
         raise DataError(f"{file} says no part or no group for {_some(wrong)}. Fill it in, or delete the file.")
-    others = sorted({str(row["part"]) for row in rows.values()} - {*fractions, UNUSABLE})
+    others = sorted({str(row["part"]) for row in rows.values()} - {*SPLITS, UNUSABLE})
     if others:
-        logger.warning("%s has parts that are none of %s: %s", file, ", ".join(fractions), _some(others))
+        logger.warning("%s has parts that are none of %s: %s", file, ", ".join(SPLITS), _some(others))
+    elsewhere = []
+    for item in items:
+        part = rows.get(str(item["case"]), {}).get("part", UNUSABLE)
+        if "split" in item and part not in (item["split"], UNUSABLE):
+            elsewhere.append(f"{item['case']} ({part})")
+    if elsewhere:
+        raise DataError(
+            f"{file} has cases of a test set in other splits: {_some(elsewhere)}. Correct it, or delete it to have the"
+            " parts drawn anew."
+        )
     strangers = [item["case"] for item in items if item["case"] not in rows]
     if strangers:
         raise DataError(
@@ -263,7 +323,7 @@ def _read(items: Sequence[Item], file: Path, fractions: Mapping[str, float]) -> 
     missing = sorted(set(rows) - {item["case"] for item in items})
     if missing:
         logger.warning("%d cases of %s are not in the data: %s", len(missing), file, _some(missing))
-    parts: dict[str, list[Item]] = {part: [] for part in (*fractions, UNUSABLE)}
+    parts: dict[str, list[Item]] = {part: [] for part in (*SPLITS, UNUSABLE)}
     for item in items:
         row = rows[str(item["case"])]
         kept = item | {"group": row["group"]}
@@ -296,3 +356,7 @@ def _value(label: Any) -> str:
 def _some(names: Sequence[str], count: int = LISTED) -> str:
     more = len(names) - count
     return ", ".join(map(str, names[:count])) + (f" and {more} more" if more > 0 else "")
+
+
+def _counted(sizes: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} has {count}" for name, count in sizes.items())

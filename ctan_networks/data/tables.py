@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import io
 import os
@@ -14,15 +15,19 @@ import pandas as pd
 from ctan_networks.errors import DataError
 from ctan_networks.reading import require_file
 
-__all__ = ["read_table"]
+__all__ = ["delimiter_of", "read_header", "read_table"]
 
 # A table of a million cases has some 100 MB.
 MAX_BYTES = 1 << 28
 SHOWN = 8
+# More than any header has.
+HEADER_BYTES = 1 << 16
 
 
 def read_table(file: str | os.PathLike, advice: str, errors: str = "strict") -> pd.DataFrame:
-    """Read a CSV as text: UTF-8 with or without byte order mark, a header, and in each row as many fields at most.
+    """Read a CSV as text: UTF-8 or UTF-16, a header, and in each row as many fields at most.
+
+    Fields are separated by what the header has most of: commas, tabs or semicolons.
 
     Args:
         file: the file.
@@ -40,10 +45,12 @@ def read_table(file: str | os.PathLike, advice: str, errors: str = "strict") -> 
     if size > MAX_BYTES:
         raise DataError(f"{file} has {size} bytes; tables of at most {MAX_BYTES} are read. {advice}")
     try:
-        text = Path(file).read_bytes().decode("utf-8-sig", errors)
+        text = _decoded(Path(file).read_bytes(), errors)
         if "\0" in text:
             raise ValueError("it holds zero bytes: it is no text")
-        lines = csv.reader(io.StringIO(text, newline=""), skipinitialspace=True, strict=True)
+        lines = csv.reader(
+            io.StringIO(text, newline=""), delimiter=delimiter_of(text), skipinitialspace=True, strict=True
+        )
         header = [name.strip() for name in next((line for line in lines if line), [])]
         if not header:
             raise ValueError("it is empty")
@@ -61,3 +68,25 @@ def read_table(file: str | os.PathLike, advice: str, errors: str = "strict") -> 
     except (ValueError, OSError, csv.Error) as error:
         raise DataError(f"{file} cannot be read as CSV ({' '.join(str(error).split())[:300]}). {advice}") from error
     return pd.DataFrame(rows, columns=header, dtype=object)
+
+
+def read_header(file: str | os.PathLike) -> list[str]:
+    """The columns of a table, in small letters; empty when the file is none, whatever else it is."""
+    try:
+        with open(file, "rb") as stream:
+            text = _decoded(stream.read(HEADER_BYTES), "replace").lstrip()
+        line = next(csv.reader([text.partition("\n")[0]], delimiter=delimiter_of(text), skipinitialspace=True), [])
+    except (OSError, ValueError, csv.Error):
+        return []
+    return [name.strip().lower() for name in line]
+
+
+def delimiter_of(text: str) -> str:
+    """What separates the fields of a table: the one of comma, semicolon and tab that its header has most of."""
+    return max(",;\t", key=text.lstrip().partition("\n")[0].count)
+
+
+def _decoded(content: bytes, errors: str) -> str:
+    # Excel saves "Unicode text" in UTF-16.
+    encoding = "utf-16" if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)) else "utf-8-sig"
+    return content.decode(encoding, errors)

@@ -10,7 +10,7 @@ from ctan_networks.transforms.answers import SaveProbabilityJSONd
 from ctan_networks.transforms.cache_boundary import CacheBoundary
 from ctan_networks.transforms.invert_masks import InvertMasksd
 from ctan_networks.transforms.labels import CompleteLabelsd
-from ctan_networks.transforms.masks import BinaryMaskd
+from ctan_networks.transforms.masks import TurnMasksd
 from ctan_networks.transforms.outputs import SameGridd, SplitOutputsd
 from ctan_networks.transforms.save import SaveCased, SaveMaskd
 from ctan_networks.transforms.save_pictures import SavePicturesd
@@ -20,7 +20,6 @@ from ctan_networks.transforms.summaries import ProbabilitySummaryd, SaveSummaryd
 from ctan_networks.transforms.task_labels import CheckLabelsd, StructureChannelsd
 
 __all__ = [
-    "BinaryMaskd",
     "CacheBoundary",
     "CheckLabelsd",
     "CompleteLabelsd",
@@ -37,6 +36,7 @@ __all__ = [
     "SaveSummaryd",
     "SplitOutputsd",
     "StructureChannelsd",
+    "TurnMasksd",
     "UnpackStructuresd",
 ]
 

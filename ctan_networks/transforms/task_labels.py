@@ -13,6 +13,7 @@ from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
 from ctan_networks.errors import ConfigError, DataError
+from ctan_networks.transforms.masks import inside_mask
 
 __all__ = ["CheckLabelsd", "StructureChannelsd"]
 
@@ -71,8 +72,8 @@ class StructureChannelsd(MapTransform):
     """Spread a segmentation's label over one channel a structure.
 
     A label of one channel is a map: k where the k-th structure lies, 0 elsewhere. A label of several channels has a
-    mask for each structure; in a mask, which a map of one structure is too, anything above 0 is inside, and where it
-    goes to 255, as pictures do, 128 and above. NaN stays NaN: unknown.
+    mask for each structure; so has that of a single structure. In a mask the one value above 0 is inside, whatever it
+    is; see :py:func:`ctan_networks.transforms.masks.inside_mask`. NaN stays NaN: unknown.
 
     Args:
         keys: labels ``[1, *spatial]`` or ``[structures, *spatial]``.
@@ -86,7 +87,7 @@ class StructureChannelsd(MapTransform):
 
     Raises:
         ConfigError: when a rule is neither of the two.
-        DataError: when a map has a value that is no structure's.
+        DataError: when a map has a value that is no structure's, or a mask has several labels.
 
     """
 
@@ -136,7 +137,8 @@ class StructureChannelsd(MapTransform):
             channels = torch.stack([(values[0] == k + 1).float() for k in range(len(rules))])
             unknown = unknown.expand_as(channels)
         elif len(values) == len(rules):
-            channels = (values > _threshold(values)).float()
+            named = [f"{where} ({name})" for name in rules]
+            channels = torch.stack([inside_mask(v, name) for v, name in zip(values, named, strict=True)]).float()
         else:
             raise DataError(f"{where} has {len(values)} channels for {len(rules)} structures.")
         channels[unknown] = torch.nan
@@ -144,11 +146,6 @@ class StructureChannelsd(MapTransform):
             if rule == "unknown" and not bool((channels[k] > 0.5).any()):
                 channels[k] = torch.nan
         return channels
-
-
-def _threshold(values: torch.Tensor) -> float:
-    """Pictures store 0 and 255, with values between at the edges where they were compressed; others 0 and 1."""
-    return 127.5 if values.numel() and float(values.nan_to_num(nan=0.0).max()) > 127 else 0.5
 
 
 def _same_place(label: MetaTensor, image: MetaTensor, what: str) -> None:

@@ -64,10 +64,12 @@ def test_the_draw_depends_on_the_seed_and_not_on_the_order():
     assert drawn != split_groups(strata, FRACTIONS, seed=2)
 
 
-@pytest.mark.parametrize("count", [1, 2, 3, 5])
-def test_few_groups(count):
-    drawn = split_groups({f"g{k}": str(k) for k in range(count)}, FRACTIONS)
-    assert len(drawn) == count and set(drawn.values()) <= set(FRACTIONS)
+@pytest.mark.parametrize(
+    ("count", "sizes"), [(1, [1, 0, 0]), (2, [1, 1, 0]), (3, [1, 1, 1]), (4, [2, 1, 1]), (5, [3, 1, 1]), (7, [5, 1, 1])]
+)
+def test_few_groups(count, sizes):
+    drawn = Counter(split_groups({f"g{k}": str(k) for k in range(count)}, FRACTIONS).values())
+    assert [drawn[part] for part in FRACTIONS] == sizes
 
 
 def test_all_in_one_part():
@@ -171,7 +173,42 @@ def test_folds_leave_the_test_part_and_the_file_alone(tmp_path):
     assert sorted(i["case"] for part in folds for i in part["validation"]) == both
 
 
-def test_labelled():
+def test_more_folds_than_groups():
+    items = [{"case": f"c{k}", "group": f"patient{k % 3}"} for k in range(9)]
+    for folds, fold in ((5, 0), (4, 3), (9, 1)):
+        with pytest.raises(ConfigError, match=f"{folds} folds cannot be made of 9 cases in 3 groups"):
+            fold_of(items, folds, fold, True)
+    for folds, fold in ((2.0, 0), (2, 1.0), ("3", 0), (True, 0)):
+        with pytest.raises(ConfigError, match="no fold"):
+            fold_of(items, folds, fold, True)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_an_empty_split_is_named(tmp_path, caplog, count):
+    items = [{"case": f"c{k}", "grade": 0} for k in range(count)]
+    parts = split(items, tmp_path / "split.csv")
+    empty = [part for part in FRACTIONS if not parts[part]]
+    assert empty == ["validation", "test"][count - 1 :]
+    for part in empty:
+        assert f"the split '{part}' is empty: train has 1" in caplog.text
+        with pytest.raises(DataError, match=rf"'{part}' is empty \(train has 1, .*column 'split'"):
+            labelled(parts[part], ["grade"])
+
+
+def test_a_split_that_does_not_exist(tmp_path):
+    parts = split(cohort(20), tmp_path / "split.csv")
+    with pytest.raises(ConfigError, match="no split 'validatoin': choose one of train, validation, test"):
+        parts["validatoin"]
+    with pytest.raises(ConfigError, match="no split 'val'"):
+        split(cohort(20), tmp_path / "split.csv", fractions={"train": 0.8, "val": 0.2})
+    alone = split(cohort(20), tmp_path / "test.csv", fractions={"test": 1.0})
+    assert len(alone["test"]) and alone["train"] == alone["validation"] == []
+
+
+def test_labelled(tmp_path):
+    parts = split(cohort(20), tmp_path / "split.csv")
+    with pytest.raises(DataError, match=r"the split 'train' has no label for z in any of its \d+ cases.*column"):
+        labelled(parts["train"], ["z"])
     items = [{"case": "a", "x": 0}, {"case": "b", "y": 1}, {"case": "c"}]
     assert [i["case"] for i in labelled(items, ["x", "y"])] == ["a", "b"]
     with pytest.raises(DataError, match="label for z"):

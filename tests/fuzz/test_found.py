@@ -30,7 +30,7 @@ from test_fuzz_openkbp import write_patient as write_openkbp
 from test_fuzz_photos import png
 from test_fuzz_unpack import entries, write_zip
 
-from ctan_networks.data import PhotoReader, split_cases
+from ctan_networks.data import MaskReader, PhotoReader, split_cases
 from ctan_networks.data.case_list import natural_key, visible
 from ctan_networks.data.tables import read_table
 from ctan_networks.datasets.case_reader import CaseReader
@@ -483,10 +483,10 @@ def test_png_is_read_to_its_checksum(tmp_path):
     lines = b"".join(b"\0" + line.tobytes() for line in picture)
     content = bytearray(png(picture, zlib.compress(lines, 0)))
     (tmp_path / "a.png").write_bytes(content)
-    assert np.array_equal(PhotoReader("L").get_data(tmp_path / "a.png")[0].T, picture)
+    assert np.array_equal(MaskReader().get_data(tmp_path / "a.png")[0].T, picture)
     content[100] ^= 1
     (tmp_path / "a.png").write_bytes(content)
-    assert "a.png" in refused(PhotoReader("L").get_data, tmp_path / "a.png")
+    assert "a.png" in refused(MaskReader().get_data, tmp_path / "a.png")
 
 
 def test_photos_that_are_large_or_programs(tmp_path):
@@ -498,7 +498,7 @@ def test_photos_that_are_large_or_programs(tmp_path):
     Image.new("RGB", (20, 20)).save(tmp_path / "c.jpg", "EPS")
     assert "c.jpg" in refused(PhotoReader().get_data, tmp_path / "c.jpg")
     Image.new("1", (10_000, 10_000)).save(tmp_path / "d.png")
-    assert PhotoReader("L").get_data(tmp_path / "d.png")[0].shape == (10_000, 10_000)
+    assert MaskReader().get_data(tmp_path / "d.png")[0].shape == (10_000, 10_000)
 
 
 @pytest.mark.parametrize(

@@ -21,9 +21,8 @@ from monai.data import MetaTensor
 from PIL import Image
 from test_fuzz_metaimage import nrrd
 
-from ctan_networks.data import CachedDataset
+from ctan_networks.data import CachedDataset, photo_list
 from ctan_networks.datasets.case_reader import CaseReader
-from ctan_networks.datasets.ham10000.data_list import photo_list
 from ctan_networks.datasets.openkbp.data_list import inference_list
 from ctan_networks.datasets.prostate.data_list import dicom_rt_inference_list
 from ctan_networks.datasets.stoic.phantoms import write_mha

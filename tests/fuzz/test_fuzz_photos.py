@@ -13,7 +13,7 @@ from harness import Wrong
 from hypothesis import strategies as st
 from PIL import Image
 
-from ctan_networks.data import PhotoReader
+from ctan_networks.data import MaskReader, PhotoReader
 
 FILES = ("a.jpg", "b.png", "palette.png", "mask.png")
 
@@ -36,7 +36,7 @@ def chunks(content: bytes) -> list[tuple[bytes, bytes, bool]]:
 def read(folder: Path) -> str:
     for name in FILES:
         mask = name == "mask.png"
-        array, _ = PhotoReader("L" if mask else "RGB").get_data(folder / name)
+        array, _ = (MaskReader() if mask else PhotoReader()).get_data(folder / name)
         if array.ndim != (2 if mask else 3) or min(array.shape[:2]) < 16:
             raise Wrong(f"{name}: shape {array.shape}")
         content = (folder / name).read_bytes()

@@ -13,8 +13,8 @@ from harness import Wrong
 from hypothesis import strategies as st
 from PIL import Image
 
-from ctan_networks.data import split_cases
-from ctan_networks.datasets.ham10000.data_list import ham10000_list, inspect_photos, photo_list
+from ctan_networks.data import photo_list, split_cases
+from ctan_networks.datasets.ham10000.data_list import ham10000_list, inspect_photos
 from ctan_networks.datasets.ham10000.labels import CLASSES
 from ctan_networks.datasets.stoic.data_list import stoic_list
 from ctan_networks.datasets.stoic.phantoms import write_mha

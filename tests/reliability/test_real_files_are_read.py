@@ -9,9 +9,9 @@ import numpy as np
 import pydicom
 import pytest
 
-from ctan_networks.data import PhotoReader
+from ctan_networks.data import MaskReader, PhotoReader, photo_list
 from ctan_networks.datasets.case_reader import CaseReader
-from ctan_networks.datasets.ham10000.data_list import ham10000_list, photo_list
+from ctan_networks.datasets.ham10000.data_list import ham10000_list
 from ctan_networks.datasets.openkbp.data_list import openkbp_list
 from ctan_networks.datasets.prostate.data_list import dicom_rt_inference_list
 from ctan_networks.datasets.volume_list import volume_list
@@ -44,7 +44,7 @@ def test_ham10000_and_isic(real_data):
     items = ham10000_list(given)
     stored = [p for place in given for p in Path(place).rglob("*.jpg")]
     assert len(items) == len({p.stem for p in stored}) > 10_000
-    photo, mask = PhotoReader(), PhotoReader("L")
+    photo, mask = PhotoReader(), MaskReader()
     for item in items:
         assert photo.get_data(Path(item["image"]))[0].shape[-1] == 3
         if item.get("segmentation"):

@@ -29,11 +29,8 @@ def test_a_label_map_and_masks_give_the_same_channels():
     for top in (1, 255):
         assert torch.equal(spread(expected * top)["seg"], expected)
     one = {"seg": {"a": "empty"}}
-    assert torch.equal(
-        spread(torch.tensor([[[0, 1, 2], [0, 0, 1]]]), one)["seg"], torch.tensor([[[0, 1.0, 1], [0, 0, 1]]])
-    )
-    grey = torch.tensor([[[0, 3, 255], [127, 128, 250]]])
-    assert torch.equal(spread(grey, one)["seg"], torch.tensor([[[0, 0, 1.0], [0, 1, 1]]]))
+    grey = torch.tensor([[[0, 0, 100.0], [100, 100, 0]]])
+    assert torch.equal(spread(grey, one)["seg"], torch.tensor([[[0, 0, 1.0], [1, 1, 0]]]))
 
 
 def test_what_is_absent_is_empty_or_unknown_as_asked():
@@ -57,6 +54,8 @@ def test_wrong_labels_are_named():
         spread(torch.tensor([[[0, 1, 0.5], [0, 0, 0]]]))
     with pytest.raises(DataError, match="3 channels for 2 structures"):
         spread(torch.zeros(3, 2, 3))
+    with pytest.raises(DataError, match=r"the label seg \(a\) has several labels \(1, 2\)"):
+        spread(torch.tensor([[[0, 1.0, 2], [0, 0, 1]]]), {"seg": {"a": "empty"}})
     with pytest.raises(ConfigError, match="structure a of seg"):
         StructureChannelsd("seg", {"seg": {"a": "missing"}})
 
@@ -92,7 +91,7 @@ def test_pictures_are_written_so_that_they_are_read_back(tmp_path):
     names = {"c_seg.png", "c_seg_a.png", "c_seg_b_c.png", "c_one.png", "c_heat.tif", "c_flow.npy"}
     assert {file.name for file in folder.iterdir()} == names
     read = TaskReader(2)
-    label = read.get_data(folder / "c_seg.png")[0]
+    label = TaskReader(2, structures=2).get_data(folder / "c_seg.png")[0]
     np.testing.assert_array_equal(label, np.where(masks[1] > 0, 2, np.where(masks[0] > 0, 1, 0)))
     np.testing.assert_array_equal(read.get_data(folder / "c_heat.tif")[0], heat[0].numpy())
     np.testing.assert_array_equal(read.get_data(folder / "c_flow.npy")[0][..., 1], -heat[0].numpy())

@@ -5,32 +5,35 @@ from __future__ import annotations
 
 import logging
 import os
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from PIL import Image
 
-from ctan_networks.data.case_list import existing_path, refuse_same_names
-from ctan_networks.data.photo_reader import open_photo
+from ctan_networks.data.case_list import existing_path
+from ctan_networks.data.mask_reader import MaskReader
+from ctan_networks.data.photo_list import files_below, is_photo, photo_of_mask
+from ctan_networks.data.photo_reader import ORIENTATION, STORED_SIZE, PhotoReader, picture_header
 from ctan_networks.datasets.ham10000.duplicates import merge_groups, near_pairs, perceptual_hash
-from ctan_networks.datasets.ham10000.labels import CLASSES, Labels, read_labels
+from ctan_networks.datasets.ham10000.labels import CLASSES, Labels, is_label_file, read_labels
 from ctan_networks.errors import DataError
-from ctan_networks.reading import walk_folder
+from ctan_networks.transforms.masks import inside_mask, turn_of_mask
 
-__all__ = ["ham10000_list", "inspect_photos", "photo_list"]
+__all__ = ["ham10000_list", "inspect_photos"]
 
 logger = logging.getLogger(__name__)
 
-PHOTOS = (".jpg", ".jpeg", ".png")
-MASK = "_segmentation"
-# ISIC 2018 puts pictures of super-pixels beside some of its images.
-OTHERS = ("_superpixels",)
+# The Dataverse serves the table of HAM10000 with tabs, or without a suffix.
+TABLES = (".csv", ".tab", ".tsv", ".txt", "")
+SHEETS = (".xlsx", ".xls", ".ods")
 # The Dataverse download of HAM10000 holds the test set of ISIC 2018 Task 3 too.
 RESERVED = "ISIC2018_Task3_Test"
 LISTED = 20
+# EXIF orientations whose rows are columns.
+SIDEWAYS = (5, 6, 7, 8)
 LAYOUT = (
     "HAM10000_images_part_1/ISIC_*.jpg, HAM10000_images_part_2/ISIC_*.jpg, HAM10000_metadata.csv and, in any folder,"
     " masks ISIC_*_segmentation.png; or ISIC2018_Task1-2_Training_Input/ and ISIC2018_Task1_Training_GroundTruth/"
@@ -45,43 +48,43 @@ def ham10000_list(
     """List dermatoscopic images with what is known of each.
 
     Images, masks and label files are looked for in all sub-folders of the folders given, so that HAM10000, ISIC 2018
-    Task 1, or both together, are read in the layout in which they are published. Label files are CSV, told apart by
-    their columns: see :py:func:`ctan_networks.datasets.ham10000.labels.read_labels`. The test set of ISIC 2018 Task 3
-    is
-    passed over unless a folder of it is given itself.
+    Task 1, PH2, or several together, are read in the layout in which they are published. Label files are CSV (commas,
+    tabs or semicolons), told apart by their columns: see
+    :py:func:`ctan_networks.datasets.ham10000.labels.read_labels`. The test set of ISIC 2018 Task 3 is passed over
+    unless its own folders or its label file are given; its images are then in the split "test".
 
     Args:
-        dataset_dir: one folder, or several.
+        dataset_dir: one folder, or several; a label file may be given, too.
         classes: the diagnoses, in the order of their numbers.
 
     Returns:
         One item an image, ordered by name: "case" (the file's name without suffix), "image" (path), "group" (the
         lesion, or the image where no lesion is known), and where known "segmentation" (path of the mask), "diagnosis"
-        (number of the class), "age", "sex", "site". What cannot be used, such as a row without image or an image
-        without any label, is an item with "case" and "unusable", the reason.
+        (number of the class), "age", "sex", "site", and "split" ("test") of a test set. What cannot be used, such as
+        a row without image or an image without any label, is an item with "case" and "unusable", the reason.
 
     Raises:
         DataError: when a folder is not there, holds no image, or a label file cannot be read.
 
     """
     folders = [dataset_dir] if isinstance(dataset_dir, str | os.PathLike) else list(dataset_dir)
+    files = [file for folder in folders for file in _files(existing_path(folder, "of the data set"))]
+    pictures = [file for file in dict.fromkeys(files) if is_photo(file)]
+    tables = [file for file in dict.fromkeys(files) if file.suffix.lower() in TABLES and is_label_file(file, classes)]
+    _warn("files are not read: save them as CSV", [str(file) for file in files if file.suffix.lower() in SHEETS])
+    stems = {file.stem for file in pictures}
     photos: dict[str, Path] = {}
     masks: dict[str, Path] = {}
-    tables: list[Path] = []
     doubles: list[str] = []
-    for folder in folders:
-        for file in _files(existing_path(folder, "of the data set")):
-            suffix, stem = file.suffix.lower(), file.stem
-            if suffix == ".csv":
-                tables.append(file)
-            elif suffix in PHOTOS and not stem.endswith(OTHERS):
-                kind, name = (masks, stem.removesuffix(MASK)) if stem.endswith(MASK) else (photos, stem)
-                if name in kind:
-                    doubles.append(f"{file} (kept: {kind[name]})")
-                else:
-                    kind[name] = file
+    for file in pictures:
+        masked = photo_of_mask(file.stem, stems)
+        kind, name = (photos, file.stem) if masked is None else (masks, masked)
+        if name in kind:
+            doubles.append(f"{file} (kept: {kind[name]})")
+        else:
+            kind[name] = file
     if not photos:
-        raise DataError(f"no image in {', '.join(map(str, folders))}. The layout must be {LAYOUT}.")
+        raise DataError(f"no image in {', '.join(map(str, folders))}. {_where_else(folders)}")
     _warn("files have the name of another and are left out", doubles)
     labels = read_labels(tables, classes)
     _warn(
@@ -108,14 +111,16 @@ def inspect_photos(items: Sequence[Item], distance: int = 40) -> list[Item]:
 
     """
     logger.info("decoding %d images to check them and to find duplicates (once for a list of parts)", len(items))
+    read_photo, read_mask = PhotoReader(), MaskReader()
     readable: list[Item] = []
     broken: list[Item] = []
     hashes: list[np.ndarray] = []
     for item in items:
         try:
-            hashes.append(perceptual_hash(open_photo(item["image"])))
+            photo, _ = read_photo.get_data(item["image"])
+            hashes.append(perceptual_hash(Image.fromarray(np.ascontiguousarray(photo.swapaxes(0, 1)))))
             if "segmentation" in item:
-                open_photo(item["segmentation"], "L")
+                _check_mask(read_mask.get_data(item["segmentation"])[0], item["segmentation"])
         except DataError as error:  # noqa: PERF203  beside the decoding it costs nothing
             del hashes[len(readable) :]
             broken.append({"case": item["case"], "unusable": str(error)})
@@ -133,31 +138,12 @@ def inspect_photos(items: Sequence[Item], distance: int = 40) -> list[Item]:
     return readable + broken
 
 
-def photo_list(dataset_dir: str | os.PathLike) -> list[Item]:
-    """List images to predict on: one file, or every JPG and PNG in a folder and its sub-folders. Masks are passed over.
-
-    Returns:
-        One item an image, ordered by name, with "case" (file name without suffix, with its sub-folder where two
-        have the same) and "image".
-
-    Raises:
-        DataError: when nothing is there, or two would have one name.
-
-    """
-    path = existing_path(dataset_dir, "to predict on")
-    files = [path] if path.is_file() else list(_files(path))
-    photos = [f for f in files if f.suffix.lower() in PHOTOS and not f.stem.endswith((MASK, *OTHERS))]
-    if not photos:
-        raise DataError(f"{path} holds no JPG or PNG. Give an image, or a folder of images.")
-    stems = Counter(photo.stem for photo in photos)
-    items = []
-    for photo in photos:
-        name = photo.stem
-        if stems[name] > 1:
-            name = photo.relative_to(path).as_posix().replace("/", "_")
-        items.append({"case": name, "image": str(photo)})
-    refuse_same_names(items, "Rename one")
-    return items
+def _check_mask(values: np.ndarray, file: str) -> None:
+    """Refuse what is no mask, and one that is 0 in the lesion: no lesion fills the whole border and not the middle."""
+    inside = inside_mask(torch.as_tensor(np.array(values)), file)
+    border = torch.cat([inside[0], inside[-1], inside[:, 0], inside[:, -1]])
+    if bool(border.all()) and not bool(inside.all()):
+        raise DataError(f"{file} is 0 in the middle and not at the border: save it with 0 outside of the lesion.")
 
 
 def _counts(groups: Sequence[str]) -> tuple[int, int]:
@@ -165,52 +151,73 @@ def _counts(groups: Sequence[str]) -> tuple[int, int]:
 
 
 def _files(root: Path) -> Iterator[Path]:
-    """Files below a folder in a fixed order, without hidden ones and without the reserved test set."""
+    """Files below a folder, without those of a reserved test set below it; or the file itself."""
+    if root.is_file():
+        yield root
+        return
+    asked = RESERVED in str(root)
     passed_over = 0
-    for folder, folders, names in walk_folder(root):
-        folders[:] = [f for f in folders if not f.startswith(".")]
-        for name in names:
-            file = Path(folder, name)
-            if name.startswith("."):
-                continue
-            if RESERVED in str(file.relative_to(root)):
-                passed_over += 1
-                continue
-            # Not waiting for pipes; a link to nothing is named when it is opened.
-            if file.is_file() or not file.exists():
-                yield file
+    for file in files_below(root):
+        if asked or RESERVED not in str(file):
+            yield file
+        else:
+            passed_over += 1
     if passed_over:
         logger.warning("%s: %d files of %s are a test set and are passed over.", root, passed_over, RESERVED)
+
+
+def _where_else(folders: Sequence[str | os.PathLike]) -> str:
+    """What to give instead of folders that hold no image."""
+    found = sorted(p for f in folders if Path(f).is_dir() for p in Path(f).rglob(f"{RESERVED}*"))
+    outermost = [str(path) for path in found if RESERVED not in str(path.parent)]
+    if outermost:
+        return f'It holds a test set, which is read when it is named: --dataset_dir "{outermost}" --split test.'
+    return f"The layout must be {LAYOUT}."
 
 
 def _item(name: str, photo: Path | None, mask: Path | None, labels: Labels) -> Item:
     row = labels.rows.get(name, {})
     if photo is None:
         what = "a mask" if mask else "a row"
-        return {"case": name, "unusable": f"{what} without image: no {name}.jpg or .png ({mask or row['file']})"}
+        return {"case": name, "unusable": f"{what} without image: no {name}.jpg or the like ({mask or row['file']})"}
     item: Item = {"case": name, "image": str(photo), "group": row.get("lesion") or name}
     item.update({key: row[key] for key in ("diagnosis", "age", "sex", "site") if key in row})
+    if RESERVED in str(photo):
+        item["split"] = "test"
     if mask is not None:
-        difference = _sizes(photo, mask)
+        difference = _misfit(photo, mask)
         if difference is None:
             item["segmentation"] = str(mask)
         else:
             item["remark"] = difference
     if not {"segmentation", "diagnosis"} & item.keys():
         why = item.pop("remark", None) or "; ".join(labels.problems.get(name, []))
+        if not why and RESERVED in str(photo):
+            why = f"give {RESERVED}_GroundTruth.csv, too"
         return {"case": name, "unusable": f"neither a mask nor a diagnosis{f' ({why})' if why else ''}: {photo}"}
     return item
 
 
-def _sizes(photo: Path, mask: Path) -> str | None:
-    """What is wrong with a mask's size; None when it is right or when a file cannot be read, which shows later."""
+def _misfit(photo: Path, mask: Path) -> str | None:
+    """Why a mask does not lie on its photograph; None when it does, or a file cannot be read, which shows later."""
     try:
-        with Image.open(photo) as a, Image.open(mask) as b:
-            if a.size == b.size:
-                return None
-            return f"the mask {mask} has {b.width} x {b.height} pixels, the image {a.width} x {a.height}"
-    except Exception:  # noqa: BLE001  inspect_photos names what cannot be read, and how
+        own, other = picture_header(photo), picture_header(mask)
+    except DataError:  # inspect_photos names what cannot be read, and how
         return None
+    try:
+        turn = turn_of_mask(own, other)
+    except DataError as error:
+        return f"the mask {mask}: {error}"
+    size = _shown_size(own, own[ORIENTATION])
+    other_size = _shown_size(other, max(turn, other[ORIENTATION]))
+    if size == other_size:
+        return None
+    return f"the mask {mask} has {other_size[0]} x {other_size[1]} pixels, the image {size[0]} x {size[1]}"
+
+
+def _shown_size(meta: dict[str, Any], orientation: int) -> tuple[int, int]:
+    width, height = meta[STORED_SIZE]
+    return (height, width) if orientation in SIDEWAYS else (width, height)
 
 
 def _warn(what: str, names: Sequence[str]) -> None:

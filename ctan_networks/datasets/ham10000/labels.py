@@ -5,13 +5,13 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from ctan_networks.data.tables import read_table
+from ctan_networks.data.tables import read_header, read_table
 
-__all__ = ["CLASSES", "Labels", "read_labels"]
+__all__ = ["CLASSES", "Labels", "is_label_file", "read_labels"]
 
 logger = logging.getLogger(__name__)
 
@@ -30,6 +30,16 @@ class Labels(NamedTuple):
 
     rows: dict[str, dict[str, Any]]
     problems: dict[str, list[str]]
+
+
+def is_label_file(file: Path, classes: Sequence[str] = CLASSES) -> bool:
+    """Whether a file is a CSV, which is then read or named in the log, or has the columns of a label file."""
+    return file.suffix.lower() == ".csv" or _is_labels(read_header(file), classes)
+
+
+def _is_labels(columns: Collection[str], classes: Sequence[str]) -> bool:
+    one_hot = all(name in columns for name in classes)
+    return bool({"image_id", "image"} & {*columns}) and (one_hot or bool({"dx", "lesion_id"} & {*columns}))
 
 
 def read_labels(files: Iterable[Path], classes: Sequence[str] = CLASSES) -> Labels:
@@ -63,7 +73,7 @@ def read_labels(files: Iterable[Path], classes: Sequence[str] = CLASSES) -> Labe
         columns = {str(c).strip().lower(): str(c) for c in table.columns}
         key = next((columns[name] for name in ("image_id", "image") if name in columns), None)
         one_hot = all(name in columns for name in classes)
-        if key is None or not (one_hot or {"dx", "lesion_id"} & columns.keys()):
+        if key is None or not _is_labels(columns, classes):
             logger.warning("%s: no label file (columns %s): passed over.", file, ", ".join(map(str, table.columns[:8])))
             continue
         seen: set[str] = set()

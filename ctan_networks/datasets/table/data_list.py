@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ctan_networks.data.case_list import existing_path, refuse_same_names
+from ctan_networks.data.photo_list import photo_list
 from ctan_networks.data.tables import MAX_BYTES
-from ctan_networks.datasets.ham10000.data_list import photo_list
 from ctan_networks.datasets.volume_list import volume_list
 from ctan_networks.errors import DataError
 from ctan_networks.reading import require_file

@@ -9,20 +9,17 @@ from typing import Any
 
 import numpy as np
 from monai.config import PathLike
-from monai.data import ImageReader, PILReader
+from monai.data import ImageReader
 from monai.utils import MetaKeys
 
+from ctan_networks.data.mask_reader import MaskReader
 from ctan_networks.data.nifti import read_nifti
-from ctan_networks.data.photo_reader import open_photo, open_picture
+from ctan_networks.data.photo_reader import PhotoReader, open_picture, picture_meta
 from ctan_networks.datasets.case_reader import CaseReader
 from ctan_networks.errors import ConfigError, DataError
 from ctan_networks.reading import check_finite, check_voxels, library_errors, require_file
 
 __all__ = ["TaskReader"]
-
-MODES = {1: "L", 3: "RGB"}
-# More than 8 bits a pixel: brought to 8, they would be cut off.
-DEEP = ("I", "F")
 
 
 class TaskReader(ImageReader):
@@ -33,28 +30,33 @@ class TaskReader(ImageReader):
     ================================  =============================================================================
     ``.nii``, ``.nii.gz``             nibabel; a fourth axis holds the channels
     other volumes, DICOM folders      :py:class:`ctan_networks.datasets.case_reader.CaseReader`; one channel
-    pictures (2D)                     Pillow, axes (x, y); 16-bit and floating-point ones with their own values
+    pictures (2D)                     of an image :py:class:`ctan_networks.data.PhotoReader`, of a segmentation
+                                      :py:class:`ctan_networks.data.MaskReader`, of a map Pillow: values as stored
     ``.npy`` (2D)                     NumPy: rows and columns as in a picture, then channels
     ================================  =============================================================================
 
     Args:
         spatial_dims: 2 or 3.
         channels: of an image: pictures are turned into grey ones (1) or RGB (3), other files must have as many. None
-            for a label map: it is read as it is, a palette picture by its indices, a file of any number of channels.
+            for a label: a file of any number of channels.
+        structures: of a segmentation: the number of its structures. None for a map of values.
 
     Raises:
         ConfigError: when pictures are asked for that have neither one nor three channels.
 
     """
 
-    def __init__(self, spatial_dims: int = 3, channels: int | None = None) -> None:
+    def __init__(self, spatial_dims: int = 3, channels: int | None = None, structures: int | None = None) -> None:
         super().__init__()
         if spatial_dims not in (2, 3):
             raise ConfigError(f"spatial_dims must be 2 or 3, got {spatial_dims!r}.")
-        if spatial_dims == 2 and channels is not None and channels not in MODES:
-            raise ConfigError(f"pictures have 1 or 3 channels, not {channels}.")
         self.spatial_dims = spatial_dims
         self.channels = channels
+        self.pictures: ImageReader | None = None
+        if spatial_dims == 2 and channels is not None:
+            self.pictures = PhotoReader(channels)
+        elif structures is not None:
+            self.pictures = MaskReader(structures)
 
     def verify_suffix(self, filename: Sequence[PathLike] | PathLike) -> bool:
         """True: whether a path can be read turns out by its content."""
@@ -99,14 +101,11 @@ class TaskReader(ImageReader):
         if path.suffix.lower() == ".npy":
             array = self._array(path)
             return np.swapaxes(array, 0, 1), {str(MetaKeys.SPATIAL_SHAPE): np.array(array.shape[1::-1])}
-        picture = open_photo(path) if self.channels == 3 else open_picture(path)
-        if self.channels == 1 and not picture.mode.startswith(DEEP):
-            picture = open_photo(path, "L")
+        if self.pictures is not None:
+            return self.pictures.get_data(path)
+        picture = open_picture(path)
         with library_errors(path):
-            array, meta = PILReader().get_data(picture)
-        if self.channels is not None:
-            check_finite(path, array)
-        return array, meta
+            return np.swapaxes(np.asarray(picture.image), 0, 1), picture_meta(picture)
 
     def _array(self, path: Path) -> np.ndarray:
         require_file(path)

@@ -36,7 +36,7 @@ CTAN = (
 
 def metadata(plan: Plan) -> dict[str, Any]:
     """What the bundle is, by MONAI's schema; the author completes it."""
-    files = "NIfTI, MHA, NRRD or DICOM" if plan.volume else "PNG or JPG"
+    files = "NIfTI, MHA, NRRD or DICOM" if plan.volume else "JPEG, PNG, BMP or TIFF"
     what = describe_tasks(plan)
     return {
         "schema": SCHEMA,

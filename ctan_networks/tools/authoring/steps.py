@@ -49,12 +49,23 @@ def load(plan: Plan, labels: bool) -> list[Step]:
     image = {**reader, "channels": plan.in_channels}
     steps: list[Step] = [{"_target_": "LoadImaged", "keys": "image", "reader": image, "image_only": True}]
     dense = names(plan, image=False)
-    if labels and dense:
-        step = {"_target_": "LoadImaged", "keys": keys(dense), "reader": reader, "image_only": True}
-        steps.append(optional(step, dense))
+    for listed, own in _label_readers(plan) if labels else ():
+        step = {"_target_": "LoadImaged", "keys": keys(listed), "reader": {**reader, **own}, "image_only": True}
+        steps.append(optional(step, listed))
     every = names(plan) if labels else ["image"]
     steps.append(optional({"_target_": "EnsureChannelFirstd", "keys": keys(every)}, every))
+    if labels and dense and not plan.volume:
+        steps.append(optional({"_target_": f"{OURS}.TurnMasksd", "keys": keys(dense)}, dense))
     return steps
+
+
+def _label_readers(plan: Plan) -> list[tuple[list[str], Step]]:
+    """Dense tasks that are read in the same way, and how: pictures of masks are other than pictures of values."""
+    if plan.volume:
+        return [(names(plan, image=False), {})] if plan.dense else []
+    masks = [([task.name], {"structures": task.channels}) for task in plan.segmentations]
+    maps = names(plan, False, "regression")
+    return [*masks, *([(maps, {})] if maps else [])]
 
 
 def check_labels(plan: Plan) -> list[Step]:

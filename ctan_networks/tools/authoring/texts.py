@@ -184,7 +184,7 @@ def readme(plan: Plan) -> str:
         what=describe_tasks(plan),
         architecture=plan.architecture,
         tasks="; ".join(f"`{task.name}` ({task.kind})" for task in plan.tasks),
-        format=".nii.gz, .nii, .mha, .nrrd or DICOM folders" if plan.volume else ".png or .jpg",
+        format=".nii.gz, .nii, .mha, .nrrd or DICOM folders" if plan.volume else ".jpg, .png, .bmp or .tif",
         columns=",".join(task.name for task in plan.tasks),
         labels="\n".join(f"- `{task.name}`: {_label(plan, task)}" for task in plan.tasks),
         preprocessing=_preprocessing(plan),
@@ -227,7 +227,7 @@ def _label(plan: Plan, task: Task) -> str:
         return f"{kind} of {task.channels} channel{'s' if task.channels > 1 else ''}, on the image's grid"
     listed = ", ".join(f"{k + 1} {name}" for k, name in enumerate(task.names))
     if task.channels == 1:
-        return f"a mask of {task.names[0]} on the image's grid: above 0 is inside (of 0 to 255: above 127)"
+        return f"a mask of {task.names[0]} on the image's grid: 0 outside and one other value inside"
     masks = f"one file with {task.channels} masks on its last axis"
     return f"a label map (0 background, {listed}), or {masks}, where structures overlap; on the image's grid"
 

@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ctan_networks.datasets.ham10000.data_list import ham10000_list, inspect_photos, photo_list
+from ctan_networks.data import split_cases
+from ctan_networks.datasets.ham10000.data_list import ham10000_list, inspect_photos
 from ctan_networks.datasets.ham10000.labels import CLASSES, read_labels
 from ctan_networks.errors import DataError
 
@@ -17,7 +18,8 @@ from ctan_networks.errors import DataError
 def save(path: Path, seed: int = 0, size: tuple[int, int] = (40, 30), mode: str = "RGB") -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     shape = (*size[::-1], *([3] if mode == "RGB" else []))
-    Image.fromarray(np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8), mode).save(path)
+    values = np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
+    Image.fromarray(values if mode == "RGB" else (values > 127) * np.uint8(255)).save(path)
     return path
 
 
@@ -172,15 +174,125 @@ def test_broken_images_and_duplicates_are_found(ham):
     assert found["ISIC_0000004"]["group"] == "HAM_3" and found["ISIC_0000005"]["group"] == "ISIC_0000005"
 
 
-def test_images_to_predict_on(ham):
-    assert [item["case"] for item in photo_list(ham)] == [f"ISIC_{k:07}" for k in range(6)], "no masks"
-    save(ham / "HAM10000_images_part_2" / "ISIC_0000000.PNG", 3)
-    names = [item["case"] for item in photo_list(ham)]
-    assert names[0] == "HAM10000_images_part_1_ISIC_0000000.jpg" and len(set(names)) == 7
-    single = ham / "HAM10000_images_part_2" / "ISIC_0000004.jpg"
-    assert photo_list(single) == [{"case": "ISIC_0000004", "image": str(single)}]
-    with pytest.raises(DataError, match="no JPG or PNG"):
-        photo_list(ham / "masks")
+@pytest.mark.parametrize(
+    ("name", "separator", "quote", "encoding"),
+    [
+        ("HAM10000_metadata.tab", "\t", '"', "utf-8"),  # as the Dataverse serves it
+        ("HAM10000_metadata", ",", "", "utf-8"),
+        ("HAM10000_metadata", "\t", '"', "utf-8"),
+        ("labels.TSV", "\t", "", "utf-8"),
+        ("HAM10000_metadata.txt", ",", "", "utf-8-sig"),
+        ("HAM10000_metadata.csv", ";", "", "utf-8"),
+        ("HAM10000_metadata.csv", "\t", "", "utf-16"),
+    ],
+)
+def test_tables_as_they_are_served_and_saved(ham, name, separator, quote, encoding):
+    usual = ham10000_list(ham)
+    lines = (ham / "HAM10000_metadata.csv").read_text().splitlines()
+    (ham / "HAM10000_metadata.csv").unlink()
+    rows = [separator.join(f"{quote}{cell}{quote}" for cell in line.split(",")) for line in lines]
+    (ham / name).write_bytes("\r\n".join(rows).encode(encoding))
+    (ham / "README").write_text("lesion_id and image_id are explained here\n")
+    assert ham10000_list(ham) == usual
+
+
+def test_a_second_table_that_contradicts_and_one_that_is_not_read(ham, caplog):
+    (ham / "other.tab").write_text("image_id\tdx\nISIC_0000002\tmel\nISIC_0000004\tvasc\n")
+    (ham / "more.xlsx").write_bytes(b"PK")
+    with caplog.at_level(logging.WARNING):
+        items = by_case(ham10000_list(ham))
+    assert "diagnosis" not in items["ISIC_0000002"] and "diagnosis" in items["ISIC_0000004"]
+    assert "nv in" in caplog.text and "more.xlsx" in caplog.text
+
+
+@pytest.fixture
+def task3(tmp_path):
+    """The official test set, as the challenge publishes it."""
+    inputs, truth = (tmp_path / f"ISIC2018_Task3_Test_{kind}" for kind in ("Input", "GroundTruth"))
+    for k in range(3):
+        save(inputs / f"ISIC_003452{k}.jpg", k)
+    truth.mkdir()
+    rows = [f"ISIC_003452{k}," + ",".join("1.0" if k == j else "0.0" for j in range(7)) for k in range(3)]
+    table = truth / "ISIC2018_Task3_Test_GroundTruth.csv"
+    table.write_text("\n".join(["image,MEL,NV,BCC,AKIEC,BKL,DF,VASC", *rows]) + "\n")
+    return inputs, table
+
+
+def test_the_official_test_set_is_scored_when_it_is_named(task3, tmp_path):
+    inputs, table = task3
+    for given in ([inputs, table.parent], [inputs, table]):
+        items = ham10000_list(given)
+        assert [(item["diagnosis"], item["split"]) for item in items] == [(0, "test"), (1, "test"), (2, "test")]
+    with pytest.raises(DataError, match=r"--dataset_dir \".*GroundTruth.*Test_Input.*--split test"):
+        ham10000_list(tmp_path)
+    (item, *_) = ham10000_list(inputs)
+    assert "give ISIC2018_Task3_Test_GroundTruth.csv" in item["unusable"]
+
+
+def test_the_official_test_set_is_never_trained_on(task3, ham, tmp_path):
+    items = ham10000_list([ham / "HAM10000_images_part_1", ham / "HAM10000_metadata.csv", *task3])
+    for fractions in ({"train": 0.7, "validation": 0.3}, {"train": 0.5, "validation": 0.25, "test": 0.25}):
+        file = tmp_path / f"{len(fractions)}.csv"
+        parts = split_cases(items, file, fractions, ["diagnosis"])
+        reserved = {part: [i["case"] for i in members if "split" in i] for part, members in parts.items()}
+        assert [part for part, cases in reserved.items() if cases] == ["test"] and len(reserved["test"]) == 3
+    file.write_text(file.read_text().replace("ISIC_0034520,ISIC_0034520,0,test", "ISIC_0034520,ISIC_0034520,0,train"))
+    with pytest.raises(DataError, match=r"ISIC_0034520 \(train\)"):
+        split_cases(items, file, fractions, ["diagnosis"])
+
+
+def test_ph2_and_isic_2016(tmp_path):
+    for k in (1, 2):
+        folder = tmp_path / "PH2 Dataset images" / f"IMD00{k}"
+        save(folder / f"IMD00{k}_Dermoscopic_Image" / f"IMD00{k}.bmp", k)
+        for name in (f"IMD00{k}_lesion/IMD00{k}_lesion.bmp", f"IMD00{k}_roi/IMD00{k}_R1_Label4.bmp"):
+            (folder / name).parent.mkdir()
+            Image.new("1", (40, 30)).save(folder / name)
+    save(tmp_path / "ISBI2016_ISIC_Part1_Training_Data" / "ISIC_1.jpg")
+    save(tmp_path / "ISBI2016_ISIC_Part1_Training_GroundTruth" / "ISIC_1_Segmentation.png", mode="L")
+    save(tmp_path / "mine" / "a.tif")
+    save(tmp_path / "mine" / "a_mask.tiff", mode="L")
+    items = ham10000_list(tmp_path)
+    assert [item["case"] for item in items] == ["IMD001", "IMD002", "ISIC_1", "a"]
+    assert [Path(item["segmentation"]).name for item in items] == [
+        "IMD001_lesion.bmp",
+        "IMD002_lesion.bmp",
+        "ISIC_1_Segmentation.png",
+        "a_mask.tiff",
+    ]
+
+
+def test_a_photograph_held_sideways(ham):
+    mask = np.zeros((30, 40), np.uint8)
+    mask[5:12, 8:30] = 255
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    folder, masks = ham / "HAM10000_images_part_1", ham / "masks"
+    photo = Image.open(folder / "ISIC_0000000.jpg")
+    photo.transpose(Image.Transpose.ROTATE_90).save(folder / "ISIC_0000000.jpg", exif=exif)
+    for drawn in (Image.fromarray(mask), Image.fromarray(mask).transpose(Image.Transpose.ROTATE_90)):
+        drawn.save(masks / "ISIC_0000000_segmentation.png")
+        assert "segmentation" in by_case(ham10000_list(ham))["ISIC_0000000"]
+    # A square one fits both ways.
+    save(folder / "ISIC_0000001.jpg", size=(32, 32))
+    Image.open(folder / "ISIC_0000001.jpg").save(folder / "ISIC_0000001.jpg", exif=exif)
+    save(masks / "ISIC_0000001_segmentation.png", size=(32, 32), mode="L")
+    assert "EXIF orientation 6" in by_case(ham10000_list(ham))["ISIC_0000001"]["unusable"]
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [([0, 1, 2], "several labels"), ([255, 0, 255], "0 in the middle"), ([0, 90, 140], "several labels")],
+)
+def test_masks_that_are_none_are_found_before_training(ham, values, said):
+    pytest.importorskip("imagehash")
+    mask = np.full((30, 40), values[0], np.uint8)
+    mask[8:20, 10:25] = values[1]
+    mask[10:14, 12:20] = values[2]
+    Image.fromarray(mask).save(ham / "masks" / "ISIC_0000005_segmentation.png")
+    found = by_case(inspect_photos([i for i in ham10000_list(ham) if "unusable" not in i]))
+    assert "ISIC_0000005_segmentation.png" in found["ISIC_0000005"]["unusable"]
+    assert said in found["ISIC_0000005"]["unusable"]
 
 
 @pytest.mark.realdata

@@ -12,8 +12,8 @@ from ctan_networks.datasets.table.reader import TaskReader
 from ctan_networks.errors import ConfigError, DataError
 
 
-def load(path, spatial_dims, channels=None):
-    reader = TaskReader(spatial_dims, channels)
+def load(path, spatial_dims, channels=None, structures=None):
+    reader = TaskReader(spatial_dims, channels, structures)
     return Compose([LoadImage(reader=reader, image_only=True), EnsureChannelFirst()])(str(path))
 
 
@@ -44,7 +44,7 @@ def test_pictures_are_read_as_images_or_as_they_are(tmp_path):
     palette = Image.fromarray(indices, mode="P")
     palette.putpalette([9, 9, 9, 200, 0, 0, 0, 200, 0, 0, 0, 200])
     palette.save(tmp_path / "palette.png")
-    np.testing.assert_array_equal(load(tmp_path / "palette.png", 2).numpy()[0], indices.T)
+    np.testing.assert_array_equal(load(tmp_path / "palette.png", 2, structures=3).numpy()[0], indices.T)
     deep = rng.integers(0, 65536, (20, 30)).astype(np.uint16)
     Image.fromarray(deep).save(tmp_path / "deep.png")
     for channels in (None, 1):
