@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ctan_networks.errors import DataError
+from ctan_networks.radiotherapy.dicom.planes import plane_spacing
 from ctan_networks.radiotherapy.dicom.rasterise import rasterise
 from ctan_networks.radiotherapy.dicom.rtdose import DoseGrid, resample_dose
 from ctan_networks.radiotherapy.dicom.rtstruct import Structure
@@ -81,7 +82,7 @@ def contour_dvh(
         raise DataError(f"structure {structure.name!r} has no contours.")
     points = np.concatenate(structure.contours)
     planes = np.unique(np.round([c[:, 2].mean() for c in structure.contours], 2))
-    thickness = float(np.median(np.diff(planes))) if len(planes) > 1 else 1.0
+    thickness = plane_spacing(structure.contours)
     low, high = points.min(0) - pixel_mm, points.max(0) + pixel_mm
     columns, rows = (math.ceil(extent / pixel_mm) for extent in (high - low)[:2])
     shape = (columns, rows, round((planes[-1] - planes[0]) / thickness) + 1)

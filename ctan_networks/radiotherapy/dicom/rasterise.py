@@ -6,13 +6,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+from scipy.ndimage import label
 
-from ctan_networks.errors import DataError
+from ctan_networks.radiotherapy.dicom.planes import MAX_GAP_MM, Planes, find_planes
 
-__all__ = ["fill_contours", "rasterise"]
+__all__ = ["MAX_GAP_MM", "fill_contours", "fill_planes", "rasterise"]
 
-# A contour counts as parallel to the slices when it leaves its plane by less than this part of a slice's thickness.
-TILT_TOLERANCE = 0.2
 # Crossings of edges and lines that are looked at together; no drawn contour has as many.
 CROSSINGS = 1 << 20
 
@@ -66,10 +65,9 @@ def rasterise(
 ) -> np.ndarray:
     """Fill the contours of one structure on an image's grid.
 
-    Contours are placed by their coordinates, not by the images they name. Each slice takes the contours of the plane
-    next to it, if that is no further than half the distance between the structure's planes (and at least half a
-    slice): so a structure drawn on every second slice has no gaps, and one whose planes lie between the slices is
-    shifted by less than half a slice.
+    Contours are placed by their coordinates, not by the images they name; see
+    :py:func:`ctan_networks.radiotherapy.dicom.planes.find_planes` for how they are sorted into planes, and
+    :py:func:`fill_planes` for the rest.
 
     Args:
         contours: each ``[N, 3]`` points in the coordinates to which ``affine`` leads, in mm; at least 3 points.
@@ -84,31 +82,67 @@ def rasterise(
         DataError: when a contour is not parallel to the slices.
 
     """
-    out = np.zeros(shape, dtype=bool if supersampling == 1 else np.float32)
     if not contours:
-        return out
-    inverse = np.linalg.inv(affine)
-    placed = [np.asarray(c, dtype=np.float64) @ inverse[:3, :3].T + inverse[:3, 3] for c in contours]
-    heights = np.array([c[:, 2].mean() for c in placed])
-    if max(np.ptp(c[:, 2]) for c in placed) > TILT_TOLERANCE:
-        raise DataError("its contours are not parallel to the CT's slices. Export the structures of this CT series.")
-    # Planes as they are drawn: positions closer than a tenth of a slice are one.
-    rounded = np.round(heights, 1)
-    planes = np.unique(rounded)
-    members: dict[float, list[np.ndarray]] = {}
-    for contour, height in zip(placed, rounded.tolist(), strict=True):
-        members.setdefault(height, []).append(contour[:, :2])
-    reach = max(0.5, float(np.median(np.diff(planes))) / 2 if len(planes) > 1 else 0.5)
-    fine = [((np.arange(n * supersampling) + 0.5) / supersampling) - 0.5 for n in shape[:2]]
+        return np.zeros(shape, dtype=bool if supersampling == 1 else np.float32)
+    return fill_planes(find_planes(contours, affine), shape, supersampling)
+
+
+def fill_planes(planes: Planes, shape: tuple[int, int, int], supersampling: int = 1) -> np.ndarray:
+    """Fill a structure's planes on an image's grid.
+
+    Each slice takes the plane next to it, if that is no further than half a slice, or, in a structure whose planes
+    usually lie further apart than the slices, but not by more than :py:data:`MAX_GAP_MM`, half that distance: so a
+    structure drawn on every second slice has no gaps, and one whose planes lie between the slices is shifted by less
+    than half a slice. Where the planes are denser than the slices, a part that the next plane does not show is taken
+    from the others of that slice.
+
+    Args:
+        planes: of the structure.
+        shape: columns, rows and slices of the grid.
+        supersampling: see :py:func:`rasterise`.
+
+    Returns:
+        As :py:func:`rasterise`.
+
+    """
+    out = np.zeros(shape, dtype=bool if supersampling == 1 else np.float32)
+    columns, rows = (((np.arange(n * supersampling) + 0.5) / supersampling) - 0.5 for n in shape[:2])
     for k in range(shape[2]):
-        nearest = planes[np.argmin(np.abs(planes - k))]
-        # A plane half way between two slices belongs to the upper one alone, as far as the reach is half a slice.
-        if not -reach <= nearest - k < reach:
+        nearest = planes.nearest(k)
+        if nearest is None:
             continue
-        inside = fill_contours(members[float(nearest)], fine[0], fine[1])
+        inside = _fill_levels(planes.contours[nearest], columns, rows)
+        for other in planes.of_slice(k) if planes.dense else ():
+            if other != nearest:
+                parts, _ = label(_fill_levels(planes.contours[other], columns, rows))
+                inside |= (parts > 0) & ~np.isin(parts, parts[inside])
         if supersampling > 1:
-            blocks = inside.reshape(shape[0], supersampling, shape[1], supersampling)
-            out[:, :, k] = blocks.mean(axis=(1, 3))
+            out[:, :, k] = inside.reshape(shape[0], supersampling, shape[1], supersampling).mean(axis=(1, 3))
         else:
             out[:, :, k] = inside
     return out
+
+
+def _fill_levels(levels: Sequence[Sequence[np.ndarray]], columns: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Fill the contours of one slice, which may lie at several heights, the nearest first.
+
+    Contours of different heights that cover about the same place, or cross, are of different planes of one part: the
+    nearer ones stand for it. What lies apart is another part, and what lies well inside is a hole.
+    """
+    if len(levels) == 1:
+        return fill_contours(levels[0], columns, rows)
+    kept: list[tuple[int, np.ndarray]] = []
+    for height, level in enumerate(levels):
+        for contour in level:
+            mask = fill_contours([contour], columns, rows)
+            if not any(_is_other_plane(mask, nearer) for h, nearer in kept if h != height):
+                kept.append((height, mask))
+    return np.logical_xor.reduce([mask for _, mask in kept])
+
+
+def _is_other_plane(one: np.ndarray, other: np.ndarray) -> bool:
+    shared = np.count_nonzero(one & other)
+    if not shared:
+        return False
+    small, large = sorted((np.count_nonzero(one), np.count_nonzero(other)))
+    return shared < small or small > large / 2

@@ -1,0 +1,206 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which drawn contours belong to one plane, and where along the slices that plane lies."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.spatial import cKDTree
+
+from ctan_networks.errors import DataError
+
+__all__ = ["MAX_GAP_MM", "Planes", "find_planes", "plane_spacing"]
+
+MAX_GAP_MM = 10.0
+"""Slices without contours are filled where a structure's planes lie no further apart than this."""
+
+# A contour counts as parallel to the slices when it leaves its plane by less than this part of a slice's thickness.
+TILT_TOLERANCE = 0.2
+# In slices: what lies closer was rounded.
+ROUNDING = 0.03
+TINY = 1e-3
+# In slices: a structure whose contours lie around one offset from the slices by less than this was drawn on them.
+ON_SLICES = 0.1
+# In slices: planes further apart than this never share a slice.
+ONE_SLICE = 0.95
+# The share of gaps, and of the height that they make up, by which planes count as evenly spaced.
+EVEN = 0.8
+# Outlines closer than this are one outline, drawn or exported twice.
+SAME_OUTLINE_MM = 0.1
+# Points of an outline that are compared with another outline.
+COMPARED = 200
+
+
+@dataclass(frozen=True, eq=False)
+class Planes:
+    """The contours of one structure, sorted into planes.
+
+    Attributes:
+        positions: of the planes along the slices, ascending, in slices; ``[P]``.
+        contours: for each plane, its contours at each height: ``[N, 2]`` positions (column, row), in voxels. Heights
+            are several where the contours of a slice do not lie at one, the nearest to the plane's position first.
+        dense: the planes lie evenly, and closer together than the slices do.
+        usual: distance between neighbouring planes that at least half of them do not exceed, in slices.
+        thickness: of a slice in mm.
+
+    """
+
+    positions: np.ndarray
+    contours: list[list[list[np.ndarray]]]
+    dense: bool
+    usual: float
+    thickness: float
+
+    @property
+    def reach(self) -> float:
+        """How far from its position, in slices, a plane fills slices that have no nearer one."""
+        return self.usual / 2 if 1 < self.usual <= MAX_GAP_MM / self.thickness else 0.5
+
+    def nearest(self, k: int) -> int | None:
+        """The plane that fills slice k; None where the slice stays empty."""
+        away = self.positions - k
+        found = int(np.argmin(np.abs(away)))
+        # Between two planes that are near enough, rounding must not decide.
+        above = int(np.searchsorted(self.positions, k))
+        if 0 < above < len(away) and away[above] - away[above - 1] <= 2 * self.reach + ROUNDING:
+            return found
+        # A plane half way between two slices belongs to the upper one alone.
+        return found if -self.reach - TINY <= away[found] < self.reach - TINY else None
+
+    def of_slice(self, k: int) -> list[int]:
+        """The planes within half a slice of slice k; one half way between two slices belongs to the upper one."""
+        away = self.positions - k
+        return np.flatnonzero((away >= -0.5 - TINY) & (away < 0.5 - TINY)).tolist()
+
+    def open_gaps(self) -> tuple[int, float]:
+        """Number of slices between the planes that are left empty, and the widest of those gaps in mm."""
+        first, last = (int(np.ceil(p - TINY)) for p in self.positions[[0, -1]])
+        empty = [k for k in range(first, last) if self.nearest(k) is None]
+        above = np.searchsorted(self.positions, empty)
+        gaps = (self.positions[above] - self.positions[above - 1]) * self.thickness if empty else np.zeros(1)
+        return len(empty), float(gaps.max())
+
+
+def find_planes(contours: Sequence[np.ndarray], affine: np.ndarray) -> Planes:
+    """Sort the contours of a structure into planes parallel to the slices of an image.
+
+    Contours drawn on the slices, at one offset from them, or scattered by a part of a slice around them, make one plane
+    a slice. Contours at evenly spaced heights of their own, as of a series with thinner or thicker slices, make one
+    plane a height. Outlines of a plane that are the same count once, whatever point they start from, which way round
+    they go, and however many points they have.
+
+    Args:
+        contours: each ``[N, 3]`` points in the coordinates to which ``affine`` leads, in mm; at least 3 points.
+        affine: ``[4, 4]``, from (column, row, slice) to coordinates.
+
+    Raises:
+        DataError: when a contour is not parallel to the slices.
+
+    """
+    inverse = np.linalg.inv(affine)
+    spacing = np.linalg.norm(affine[:3, :3], axis=0)
+    placed = [np.asarray(c, dtype=np.float64) @ inverse[:3, :3].T + inverse[:3, 3] for c in contours]
+    if max(np.ptp(c[:, 2]) for c in placed) > TILT_TOLERANCE:
+        raise DataError("its contours are not parallel to the CT's slices. Export the structures of this CT series.")
+    heights = np.array([c[:, 2].mean() for c in placed])
+    positions, members, dense = _sort_heights(heights)
+    flat = [c[:, :2] for c in placed]
+    planes = []
+    for position, plane in zip(positions, members, strict=True):
+        kept = [plane[k] for k in _distinct([flat[m] * spacing[:2] for m in plane])]
+        levels = sorted(_levels(heights[kept]), key=lambda level: abs(heights[kept][level].mean() - position))
+        planes.append([[flat[kept[k]] for k in level] for level in levels])
+    gaps = np.sort(np.diff(positions))
+    usual = float(gaps[(len(gaps) - 1) // 2]) if len(gaps) else 1.0
+    return Planes(positions, planes, dense, usual, float(spacing[2]))
+
+
+def plane_spacing(contours: Sequence[np.ndarray]) -> float:
+    """Usual distance between the planes of an axial structure, in mm: between contours that lie over one another.
+
+    Args:
+        contours: each ``[N, 3]`` points in mm, in planes of constant z.
+
+    Returns:
+        The median distance from a contour to the next one above that covers nearly the same place; where there is no
+        such pair, between heights; 1 where there is one height.
+
+    """
+    heights = np.array([c[:, 2].mean() for c in contours])
+    different = np.diff(np.unique(np.round(heights, 2)))
+    order = np.argsort(heights, kind="stable")
+    heights = heights[order]
+    low = np.array([contours[k][:, :2].min(0) for k in order])
+    high = np.array([contours[k][:, :2].max(0) for k in order])
+    found = np.full(len(contours), np.inf)
+    for step in range(1, min(len(contours), 64)):
+        apart = heights[step:] - heights[:-step]
+        shared = np.clip(np.minimum(high[step:], high[:-step]) - np.maximum(low[step:], low[:-step]), 0, None).prod(1)
+        either = (high - low)[step:].prod(1) + (high - low)[:-step].prod(1) - shared
+        over = (apart > SAME_OUTLINE_MM) & (shared > 0.5 * either)
+        found[:-step] = np.where(over, np.minimum(found[:-step], apart), found[:-step])
+    measured = found[np.isfinite(found)] if np.isfinite(found).any() else different
+    return float(np.median(measured)) if len(measured) else 1.0
+
+
+def _sort_heights(heights: np.ndarray) -> tuple[np.ndarray, list[np.ndarray], bool]:
+    """Positions of planes, which contours belong to each, and whether the planes are dense."""
+    levels = _levels(heights)
+    means = np.array([heights[level].mean() for level in levels])
+    gaps = np.diff(means)
+    # The widest part of a slice's thickness in which no contour lies, in any slice: planes are cut apart there.
+    phases = np.unique(np.mod(heights, 1))
+    free = np.diff(np.append(phases, phases[0] + 1))
+    widest = int(free.argmax())
+    blurred = max(np.ptp(heights[level]) for level in levels) > ON_SLICES
+    dense = bool((gaps < ONE_SLICE).any())
+    if 1 - free[widest] > ON_SLICES and not blurred and (not dense or _are_even(gaps)):
+        return means, levels, dense
+    cut = phases[widest] + free[widest] / 2
+    slices = np.floor(heights - cut)
+    found = np.unique(slices)
+    return np.round(found + cut + 0.5, 3), [np.flatnonzero(slices == s) for s in found], False
+
+
+def _levels(heights: np.ndarray) -> list[np.ndarray]:
+    """Indices of the contours at each height, ascending."""
+    order = np.argsort(heights, kind="stable")
+    return np.split(order, np.flatnonzero(np.diff(heights[order]) > ROUNDING) + 1)
+
+
+def _are_even(gaps: np.ndarray) -> bool:
+    """Whether gaps of up to a slice are alike, as between slices of another series; wider ones lie between parts."""
+    near = gaps[gaps <= 2 - ONE_SLICE]
+    usual = np.median(near)
+    alike = np.abs(near - usual) <= 0.1 * usual + 0.01
+    return bool(usual < ONE_SLICE and alike.mean() >= EVEN and near[alike].sum() >= EVEN * near.sum())
+
+
+def _distinct(outlines: Sequence[np.ndarray]) -> list[int]:
+    """Positions of the outlines (in mm) that are not an earlier one over again."""
+    if len(outlines) == 1:
+        return [0]
+    # Copies first: there may be thousands.
+    first = list({np.round(o, 2).tobytes(): k for k, o in reversed(list(enumerate(outlines)))}.values())[::-1]
+    boxes = np.array([[*outlines[k].min(0), *outlines[k].max(0)] for k in first])
+    dropped: set[int] = set()
+    for a, b in sorted(cKDTree(boxes).query_pairs(SAME_OUTLINE_MM, p=np.inf)):
+        if a not in dropped and _is_same(outlines[first[a]], outlines[first[b]]):
+            dropped.add(b)
+    return [k for n, k in enumerate(first) if n not in dropped]
+
+
+def _is_same(one: np.ndarray, other: np.ndarray) -> bool:
+    """Whether each outline runs along the other."""
+    return all(_distance(a, b) <= SAME_OUTLINE_MM for a, b in ((one, other), (other, one)))
+
+
+def _distance(points: np.ndarray, outline: np.ndarray) -> float:
+    """Of the points, some of them, the largest distance from the outline."""
+    some = points[:: -(-len(points) // COMPARED)][:, None]
+    edges = np.roll(outline, -1, axis=0) - outline
+    share = ((some - outline) * edges).sum(-1) / np.maximum((edges**2).sum(-1), 1e-12)
+    nearest = outline + np.clip(share, 0, 1)[..., None] * edges
+    return float(np.linalg.norm(some - nearest, axis=-1).min(1).max())
