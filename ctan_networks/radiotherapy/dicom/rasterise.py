@@ -141,8 +141,6 @@ def _fill_levels(levels: Sequence[Sequence[np.ndarray]], columns: np.ndarray, ro
 
 
 def _is_other_plane(one: np.ndarray, other: np.ndarray) -> bool:
-    shared = np.count_nonzero(one & other)
-    if not shared:
-        return False
-    small, large = sorted((np.count_nonzero(one), np.count_nonzero(other)))
-    return shared < small or small > large / 2
+    shared = int(np.count_nonzero(one & other))
+    small, large = sorted((int(np.count_nonzero(one)), int(np.count_nonzero(other))))
+    return 0 < shared < small or 2 * shared > large
