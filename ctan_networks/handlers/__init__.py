@@ -15,6 +15,7 @@ from ctan_networks.handlers.publish_weights import PublishWeights
 from ctan_networks.handlers.step_seed import StepSeed
 from ctan_networks.handlers.task_losses import TaskLosses
 from ctan_networks.handlers.weight_average import WeightAverage
+from ctan_networks.handlers.weights_loader import WeightsLoader
 
 __all__ = [
     "FiniteSteps",
@@ -26,6 +27,7 @@ __all__ = [
     "TaskLosses",
     "TrainingCheckpoint",
     "WeightAverage",
+    "WeightsLoader",
 ]
 
 

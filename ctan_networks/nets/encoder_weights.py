@@ -7,16 +7,15 @@ import importlib
 import logging
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
-
-import torch
 
 from ctan_networks.blocks import Encoder
 from ctan_networks.errors import ConfigError
 from ctan_networks.nets.efficientnet_lite import MEAN, STD
 from ctan_networks.nets.loading import find_misfits
+from ctan_networks.weight_files import read_weights
 
 __all__ = ["IMAGENET", "image_intensity", "load_encoder_weights"]
 
@@ -125,10 +124,6 @@ def _read(file: Path) -> dict[str, Any]:
     if not file.is_file():
         raise ConfigError(f"encoder_weights {file} is not there. Give a file, or 'imagenet' for {', '.join(IMAGENET)}.")
     try:
-        given = torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:
-        reason = " ".join(str(error).split())[:200]
-        raise ConfigError(f"encoder_weights {file} cannot be read with weights_only=True ({reason}).") from error
-    if not isinstance(given, Mapping):
-        raise ConfigError(f"encoder_weights {file} must hold a state dict, it holds a {type(given).__name__}.")
-    return {str(key): value for key, value in given.items()}
+        return read_weights(file)
+    except ConfigError as error:
+        raise ConfigError(f"encoder_weights: {error}") from error

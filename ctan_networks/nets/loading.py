@@ -62,12 +62,13 @@ def find_misfits(own: Mapping[str, torch.Tensor], state_dict: Mapping[str, Any],
         )
         if names
     ]
-    return f"{'; '.join(found)}. {_advice(own, state_dict, strange)}"
+    return f"{'; '.join(found)}. {_advice(own, state_dict)}"
 
 
-def _advice(own: Mapping[str, Any], state_dict: Mapping[str, Any], strange: list[str]) -> str:
-    if strange and all(name.startswith("module.") for name in state_dict):
-        return "They were saved from a DataParallel wrapper: save network.module.state_dict()."
+def _advice(own: Mapping[str, Any], state_dict: Mapping[str, Any]) -> str:
+    prefix = _common_prefix(own, state_dict)
+    if prefix:
+        return f"All of their names begin with {prefix!r}, as those of a network inside of another do: take that away."
     if any(isinstance(value, Mapping) for value in state_dict.values()):
         return f"They lie deeper in the file, which has the entries {', '.join(map(str, state_dict))}: save them alone."
     if not any(name.startswith("encoder.") for name in own):
@@ -81,3 +82,14 @@ def _advice(own: Mapping[str, Any], state_dict: Mapping[str, Any], strange: list
         "Give weights of the same architecture, encoder, tasks and channels (--checkpoint), or the architecture that"
         " they are of (--architecture). monai.networks.copy_model_state takes over what fits."
     )
+
+
+def _common_prefix(own: Mapping[str, Any], state_dict: Mapping[str, Any]) -> str:
+    """What stands before the names of an otherwise fitting state dict; empty when that is not so."""
+    first = next(iter(own))
+    for name in state_dict:
+        if name.endswith(f".{first}"):
+            prefix = name.removesuffix(first)
+            if all(f"{prefix}{key}" in state_dict for key in own):
+                return prefix
+    return ""

@@ -235,11 +235,14 @@ def saved(folder, change=None, **kwargs):
         lambda w: {key: value for key, value in w.items() if not key.startswith("fc.")},
         lambda w: w | {"fc.weight": torch.zeros(9, 8), "fc.bias": torch.zeros(9)},
         lambda w: {key: value for key, value in w.items() if not key.endswith("num_batches_tracked")},
+        lambda w: {f"module.{key}": value for key, value in w.items()},
+        lambda w: {"state_dict": w, "epoch": 3},
     ],
-    ids=["all", "without classifier", "another classifier", "without counters"],
+    ids=["all", "without classifier", "another classifier", "without counters", "in a wrapper", "in a checkpoint"],
 )
 def test_weights_of_a_file_are_those_of_the_encoder(tmp_path, change):
     file, weights = saved(tmp_path, change)
+    weights = {name.removeprefix("module."): value for name, value in weights.get("state_dict", weights).items()}
     network = small("ctan", encoder_weights=str(file))
     for key, value in network.encoder.backbone.state_dict().items():
         assert key.endswith("num_batches_tracked") or torch.equal(value, weights[key]), key
@@ -251,10 +254,10 @@ def test_weights_of_a_file_are_those_of_the_encoder(tmp_path, change):
         (lambda w: {key: value for key, value in w.items() if "stages.1.0" not in key}, "2 parameters are missing"),
         (lambda w: w | {"more": torch.zeros(1)}, "do not belong to it .more."),
         (lambda w: w | {"stages.1.0.bias": torch.zeros(7)}, r"stages.1.0.bias \(7,\) for \(6,\)"),
-        (lambda w: {f"module.{key}": value for key, value in w.items()}, "network.module.state_dict"),
-        (lambda w: {"state_dict": w}, "They lie deeper in the file"),
-        (lambda w: [1, 2], "it holds a list"),
-        (lambda w: SmallBackbone, "weights_only=True"),
+        (lambda w: {f"net.{key}": value for key, value in w.items()}, "begin with 'net.'"),
+        (lambda w: {"raw": w, "ema": w}, "entries raw, ema"),
+        (lambda w: [1, 2], "holds a list"),
+        (lambda w: SmallBackbone, "more than tensors"),
     ],
 )
 def test_weights_that_do_not_fit_are_refused(tmp_path, change, said):

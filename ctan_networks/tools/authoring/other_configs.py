@@ -42,7 +42,7 @@ def evaluate_config(plan: Plan) -> dict[str, Any]:
         },
         "validate#handlers": [
             {
-                "_target_": "CheckpointLoader",
+                "_target_": "ctan_networks.handlers.WeightsLoader",
                 "load_path": "@checkpoint",
                 "load_dict": {"model": "@average_network"},
                 "map_location": "@device",
@@ -230,7 +230,7 @@ def _save_pictures(plan: Plan) -> dict[str, Any]:
 def _handlers(plan: Plan) -> list[dict[str, Any]]:
     handlers: list[dict[str, Any]] = [
         {
-            "_target_": "CheckpointLoader",
+            "_target_": "ctan_networks.handlers.WeightsLoader",
             "_disabled_": "$not @load_pretrain or @backend not in ('eager', 'compile')",
             "load_path": "@checkpoint",
             "load_dict": {"model": "@network"},

@@ -18,6 +18,7 @@ from torch import nn
 from ctan_networks.engines.backends import FILES, open_backend
 from ctan_networks.errors import ConfigError, DataError
 from ctan_networks.utils import atomic_path
+from ctan_networks.weight_files import read_weights
 
 __all__ = ["export_network"]
 
@@ -65,7 +66,7 @@ def export_network(
     ]
     network: Any = load(folder.name, bundle_dir=str(folder.parent), workflow_type="inference")
     if checkpoint is not None:
-        network.load_state_dict(torch.load(checkpoint, map_location="cpu", weights_only=True))
+        network.load_state_dict(read_weights(checkpoint))
     network = network.cpu().eval()
     dims, stride = int(network.spatial_dims), int(network.stride)
     example = _image(2, channels, stride, 3, dims)
