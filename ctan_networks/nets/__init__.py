@@ -7,13 +7,14 @@ from ctan_networks.nets.encoder_weights import image_intensity, load_encoder_wei
 from ctan_networks.nets.factory import ARCHITECTURES, make_network
 from ctan_networks.nets.hard_sharing import HardParameterSharing
 from ctan_networks.nets.mtan import MTAN
-from ctan_networks.nets.multi_task import MultiTaskNet
+from ctan_networks.nets.multi_task import PLAIN, MultiTaskNet
 from ctan_networks.nets.single_task import SingleTask
 
 __all__ = [
     "ARCHITECTURES",
     "CTAN",
     "MTAN",
+    "PLAIN",
     "EfficientNetLite",
     "HardParameterSharing",
     "MultiTaskNet",

@@ -131,6 +131,27 @@ def train(folder: str) -> dict:
     }
 
 
+def train_backbone() -> dict:
+    """CTAN on a backbone whose first stage is frozen, with stochastic depth."""
+    network = make_network(
+        "ctan", TASKS, spatial_dims=2, in_channels=1, channels=(8, 8), encoder="efficientnet-lite0", freeze_encoder=1,
+        drop_path=0.5,
+    )  # fmt: skip
+    first = network.encoder.backbone._bn0
+    before = [value.clone() for value in (first.weight, first.running_mean)]
+    called = engines.wrap(network, engines.local_device())
+    optimizer = torch.optim.SGD([p for p in network.parameters() if p.requires_grad], lr=0.01)
+    for step in range(2):
+        torch.manual_seed(10 * step + dist.get_rank())
+        optimizer.zero_grad()
+        sum(y.square().mean() for y in called.train()(torch.randn(2, 1, 64, 64)).values()).backward()
+        optimizer.step()
+    return {
+        "same": float(sum(p.double().sum() for p in network.parameters())),
+        "frozen": all(torch.equal(a, b) for a, b in zip(before, (first.weight, first.running_mean), strict=True)),
+    }
+
+
 def ruined(action: str) -> dict:
     """The second process has a case with an infinite value."""
     torch.manual_seed(0)
@@ -178,6 +199,7 @@ def work(folder: str) -> None:
         "gathered": gather_in_turn(["a", "c", "e"] if process == 0 else ["b", "d"]),
         "scores": [evaluate(count, True, batch) for count, batch in ((7, 1), (7, 2), (1, 1))],
         "trained": train(folder),
+        "backbone": train_backbone(),
         "ruined": {action: ruined(action) for action in ("stop", "skip")},
     }
     predict(5, folder)
@@ -280,6 +302,11 @@ def test_processes_end_with_one_network_and_one_average_but_draw_on_their_own(tw
     assert torch.cat([p.flatten() for p in network.parameters()]).tolist() == first["network"]
     average = torch.load(folder / "0" / "model.pt", weights_only=True)
     assert torch.cat([v.flatten().float() for v in average.values()]).tolist() == first["average"]
+
+
+def test_a_backbone_trains_in_two_processes(two):
+    first, second = (process["backbone"] for process in two)
+    assert first == second and first["frozen"] and math.isfinite(first["same"])
 
 
 def test_all_processes_stop_or_leave_the_step_out_and_name_the_case(two):

@@ -71,6 +71,53 @@ def test_the_same_command_goes_on_as_if_nothing_had_happened(tmp_path):
     assert states[0]["objects"]["lr_scheduler"] == states[1]["objects"]["lr_scheduler"]
 
 
+def test_an_encoder_goes_on_with_its_own_learning_rate(tmp_path):
+    """Each group of parameters has the rate that the command gives it, times the schedule."""
+
+    class Network(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.encoder, self.head = nn.Linear(2, 2), nn.Linear(2, 2)
+
+    def run(folder: Path, rate: float, resume: bool) -> list[float]:
+        torch.manual_seed(0)
+        network = Network()
+        loss = MultiTaskLoss({"a": MaskedL1Loss()})
+        optimizer = torch.optim.AdamW(parameter_groups(loss, network, 0.1, rate), lr=0.1)
+        schedule = WarmupCosineSchedule(optimizer, 0, 12)
+
+        def step(engine: Engine, batch: Any) -> None:
+            optimizer.zero_grad()
+            network.head(network.encoder(torch.ones(1, 2))).sum().backward()
+            optimizer.step()
+            schedule.step()
+
+        trainer, evaluator = Engine(step), Engine(lambda e, b: None)
+        evaluator.state.key_metric_name = "score"
+        evaluator.add_event_handler(Events.STARTED, lambda e: setattr(e.state, "metrics", {"score": 0.5}))
+        trainer.add_event_handler(Events.EPOCH_COMPLETED, lambda: evaluator.run([0]))
+        objects = {"network": network, "optimizer": optimizer, "lr_scheduler": schedule}
+        TrainingCheckpoint(folder, objects, network, evaluator, DETAILS, resume).attach(trainer)
+        trainer.run([0] * STEPS, max_epochs=2 if resume else 1)
+        return [group["lr"] for group in optimizer.param_groups]
+
+    before = run(tmp_path, 0.01, False)
+    after = run(tmp_path, 0.001, True)
+    assert before[2] == pytest.approx(before[0] / 10) and after[2] == pytest.approx(after[0] / 100)
+    assert after[0] < before[0]
+
+
+def test_a_run_with_another_encoder_is_not_resumed(tmp_path):
+    training(tmp_path, 1, encoder="plain")
+    with pytest.raises(ConfigError, match="trained with encoder 'plain', this run has 'resnet10'"):
+        training(tmp_path, 2, resume=True, encoder="resnet10")
+
+
+def test_a_run_from_before_encoders_were_noted_is_resumed(tmp_path):
+    training(tmp_path, 1)
+    assert len(training(tmp_path, 2, resume=True, encoder="plain")[0]) == STEPS
+
+
 def test_another_learning_rate_counts(tmp_path):
     """As the error says that ends a training whose loss is not finite."""
     whole, _ = training(tmp_path / "whole", 4)

@@ -50,6 +50,20 @@ def test_the_plan_is_printed_as_commands(bundle, cohort, tmp_path, capsys):
         compare(str(tmp_path), cohort, dry_run=True)
 
 
+def test_an_encoder_is_that_of_every_run_in_folders_of_its_own(bundle, cohort, tmp_path, capsys):
+    options = {"max_steps": 4, "dry_run": True, **SMALL}
+    compare(bundle, cohort, str(tmp_path), **options)
+    plain = capsys.readouterr().out.strip().splitlines()
+    given = {"encoder": "efficientnet-lite0", "encoder_weights": "imagenet", "encoder_learning_rate": 1e-4}
+    compare(bundle, cohort, str(tmp_path), **options, **given)
+    lines = capsys.readouterr().out.strip().splitlines()
+    assert [line.split("--architecture ")[1].split()[0] for line in lines] == ["stl", "stl", "hps", "mtan", "ctan"]
+    for line in lines:
+        assert line.count("--encoder efficientnet-lite0") == line.count("--encoder_weights imagenet") == 2
+    folders = [line.split("--output_dir ")[1].split()[0] for line in plain + lines]
+    assert len(set(folders)) == 10
+
+
 @pytest.mark.slow
 def test_a_killed_comparison_ends_with_the_same_table(bundle, cohort, tmp_path):
     """SIGKILL in the middle of a training, called again: every metric as in one go, bit for bit."""

@@ -5,18 +5,20 @@ from __future__ import annotations
 
 import json
 import re
-from configparser import ConfigParser
+from configparser import ConfigParser as IniParser
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import pytest
 import torch
-from monai.bundle import load
+from monai.bundle import ConfigParser, load
 
 from ctan_networks.datasets.ham10000.phantoms import ham10000_cohort
 from ctan_networks.datasets.openkbp.phantoms import openkbp_cohort
 from ctan_networks.datasets.prostate.phantoms import prostate_cohort
 from ctan_networks.datasets.stoic.phantoms import stoic_cohort
+from ctan_networks.errors import reason_of
 from ctan_networks.radiotherapy.dicom.patient_folder import read_treatment_plan, scan_folder
 from ctan_networks.radiotherapy.dicom.rtdose import read_dose
 from ctan_networks.radiotherapy.dicom.rtstruct import read_structures
@@ -40,6 +42,30 @@ def test_load_gives_the_shipped_weights_from_anywhere(bundles, tmp_path, monkeyp
     for key, value in shipped.items():
         assert torch.equal(network.state_dict()[key], value)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_evaluation_and_inference_build_the_encoder_that_was_trained(bundles, tmp_path, name):
+    """From model.json beside the weights; a switch of training alone is its weights."""
+    (tmp_path / "model.json").write_text(json.dumps({"encoder": "resnet10"}))
+    configs = bundles / name / "configs"
+
+    def network(*files: str, **override) -> Any:
+        parser = ConfigParser(ConfigParser.load_config_files([str(configs / f"{file}.json") for file in files]))
+        parser.update(override | {"checkpoint": str(tmp_path / "model.pt"), "bundle_root": str(bundles / name)})
+        return parser.get_parsed_content("network_def")
+
+    given = {"encoder": "resnet10", "freeze_encoder": 2, "drop_path": None}
+    trained = network("train", **given)
+    assert not trained.encoder.backbone.train().conv1.weight.requires_grad
+    keys = trained.state_dict().keys()
+    assert network("train", "evaluate", encoder_weights=None).state_dict().keys() == keys
+    assert network("inference").state_dict().keys() == keys
+    with pytest.raises(RuntimeError) as failure:
+        network("train", **given, encoder_weights="imagenet")
+    assert "no ImageNet weights are known for the encoder 'resnet10'" in reason_of(failure.value)
+    (tmp_path / "model.json").unlink()
+    assert not any("backbone" in key for key in network("inference").state_dict())
 
 
 @pytest.mark.parametrize(
@@ -127,7 +153,7 @@ def test_results_of_any_bundle_with_structures_and_dose_become_dicom(bundle_copy
 @pytest.mark.parametrize("name", NAMES)
 def test_everything_that_the_package_imports_is_among_the_required_packages(bundles, name):
     """A packed bundle has this list only; its parts import each other, so that each bundle needs all of them."""
-    setup = ConfigParser()
+    setup = IniParser()
     setup.read(bundles.parent / "setup.cfg")
     needed = {re.split("[<>=]", line)[0] for line in setup["options"]["install_requires"].split()}
     metadata = json.loads((bundles / name / "configs" / "metadata.json").read_text())

@@ -20,6 +20,7 @@ from monai.bundle import ConfigWorkflow
 from PIL import Image
 
 from ctan_networks.datasets.table.phantoms import task_cohort
+from ctan_networks.errors import ConfigError
 from ctan_networks.tools.authoring.bundle import write_bundle
 from ctan_networks.tools.authoring.plan import Plan
 from ctan_networks.tools.authoring.tasks import parse_tasks
@@ -149,6 +150,26 @@ def test_the_architecture_is_swapped_by_a_word(made, tmp_path, architecture, tas
     image = sorted((Path(bundle.data).parent / "images").iterdir())[0]
     out = bundle.infer(output, image, tmp_path / "out", **given)
     assert any(out.rglob("*"))
+
+
+def test_a_bundle_on_a_backbone(tmp_path):
+    """Sizes follow its stride; evaluation and inference build what was trained."""
+    tasks = parse_tasks("seg:segmentation:1,grade:classification:2")
+    plan = Plan("backbone", "On a backbone", 2, 3, tasks, encoder="efficientnet-lite0")
+    bundle = Made(tmp_path, "picture")
+    bundle.plan, bundle.folder = plan, write_bundle(plan, tmp_path / "backbone")
+    bundle.data = task_cohort(tmp_path / "cohort", plan.task_list, 2, 3, plan.classes, cases=10)
+    assert plan.stride == 32
+    metadata = json.loads((bundle.folder / "configs" / "metadata.json").read_text())
+    assert metadata["network_data_format"]["inputs"]["image"]["spatial_shape"] == ["64*n", "64*n"]
+    assert Plan("volumes", "", 3, 1, tasks, encoder="resnet10").stride == 32
+    trained = bundle.train(tmp_path / "run", image_size=[64, 64], freeze_encoder=2, drop_path=0.1)
+    described = json.loads((trained / "model.json").read_text())
+    assert described["encoder"] == "efficientnet-lite0"
+    assert bundle.evaluate(trained)["details"]["encoder"] == "efficientnet-lite0"
+    assert any(bundle.infer(trained, bundle.data, tmp_path / "out").rglob("*.png"))
+    with pytest.raises(ConfigError, match="no encoder 'resnet9'"):
+        Plan("volumes", "", 3, 1, tasks, encoder="resnet9")
 
 
 def test_a_list_of_ones_own_is_no_phantom_and_is_divided(made, tmp_path):

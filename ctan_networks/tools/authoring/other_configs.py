@@ -29,11 +29,13 @@ def evaluate_config(plan: Plan) -> dict[str, Any]:
     return {
         "checkpoint": "$workflow.pick_weights(@output_dir + '/model.pt', @bundle_root + '/models/model.pt')",
         **trained_settings(plan),
+        "encoder_weights": None,
         "compared": {task.name: COMPARED[task.kind] for task in plan.tasks},
         "evaluation_dir": "$@output_dir + '/evaluation_' + @split",
         "details": {
             "phantom": "@phantom",
             "architecture": "@architecture",
+            "encoder": "@encoder",
             "tasks": "@scored_tasks",
             "weights": "@checkpoint",
             "split": "@split",
@@ -67,8 +69,10 @@ def trained_settings(plan: Plan) -> dict[str, Any]:
     """What the network sees, as it was in training; training's own defaults where the weights do not say."""
     default: dict[str, Any] = {"pixdim": None, "scales": {task.name: 1.0 for task in plan.regressions}}
     for key, size in DEFAULTS.items():
-        default[key] = [size if plan.volume else 128] * plan.spatial_dims
-    return {key: f"$workflow.trained_with(@checkpoint, '{key}', {default[key]!r})" for key in seen(plan)}
+        default[key] = [max(size if plan.volume else 128, 2 * plan.stride)] * plan.spatial_dims
+    default["encoder"] = plan.encoder
+    kept = ("encoder", *seen(plan))
+    return {key: f"$workflow.trained_with(@checkpoint, '{key}', {default[key]!r})" for key in kept}
 
 
 def inference_config(plan: Plan) -> dict[str, Any]:

@@ -7,8 +7,10 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from monai.networks.nets.flexible_unet import FLEXUNET_BACKBONE
+
 from ctan_networks.errors import ConfigError
-from ctan_networks.nets import ARCHITECTURES
+from ctan_networks.nets import ARCHITECTURES, PLAIN
 from ctan_networks.tools.authoring.tasks import Task
 
 __all__ = ["Plan"]
@@ -27,6 +29,7 @@ class Plan:
         in_channels: channels of the image.
         tasks: the tasks.
         architecture: the default of ``--architecture``.
+        encoder: the default of ``--encoder``.
 
     Raises:
         ConfigError: when one of them cannot be used.
@@ -38,6 +41,7 @@ class Plan:
     in_channels: int
     tasks: tuple[Task, ...]
     architecture: str = "ctan"
+    encoder: str = PLAIN
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z]\w*", self.name, re.ASCII):
@@ -46,6 +50,9 @@ class Plan:
             raise ConfigError(f"spatial_dims must be 2 or 3, got {self.spatial_dims!r}.")
         if self.architecture not in ARCHITECTURES:
             raise ConfigError(f"no architecture {self.architecture!r}: choose one of {', '.join(ARCHITECTURES)}.")
+        if self.encoder not in (PLAIN, *FLEXUNET_BACKBONE.register_dict):
+            known = ", ".join((PLAIN, *FLEXUNET_BACKBONE.register_dict))
+            raise ConfigError(f"no encoder {self.encoder!r}: choose one of {known}.")
         if not isinstance(self.in_channels, int) or self.in_channels < 1:
             raise ConfigError(f"in_channels must be a whole number of at least 1, got {self.in_channels!r}.")
         if self.spatial_dims == 2 and self.in_channels not in (1, 3):
@@ -105,7 +112,9 @@ class Plan:
 
     @property
     def stride(self) -> int:
-        """Voxels that become one at the bottleneck; the stem folds two a side."""
+        """Voxels that become one at the bottleneck; the stem folds two a side, as does a backbone's first map."""
+        if self.encoder != PLAIN:
+            return 2 ** FLEXUNET_BACKBONE.register_dict[self.encoder]["feature_number"]
         return 2 * 2 ** (len(self.channels) - 1)
 
     @property
@@ -142,5 +151,6 @@ class Plan:
             "norm": self.norm,
             "act": "LEAKYRELU",
             "dropout": 0.0,
+            "encoder": "@encoder",
             **more,
         }

@@ -67,7 +67,8 @@ README = """# Model Overview
 
 **No weights yet: what was trained on the phantoms that come with this bundle knows nothing about patients.**
 
-{title}: {what}, with the network `{architecture}` of ctan-networks (`--architecture`: `ctan`, `mtan`, `hps`, `stl`).
+{title}: {what}, with the network `{architecture}` of ctan-networks (`--architecture`: `ctan`, `mtan`, `hps`, `stl`) on
+the encoder `{encoder}` (`--encoder`: `plain` or a backbone of MONAI's registry).
 
 **Research use only.** Not a medical device; not for clinical decisions.
 
@@ -183,6 +184,7 @@ def readme(plan: Plan) -> str:
         title=plan.title,
         what=describe_tasks(plan),
         architecture=plan.architecture,
+        encoder=plan.encoder,
         tasks="; ".join(f"`{task.name}` ({task.kind})" for task in plan.tasks),
         format=".nii.gz, .nii, .mha, .nrrd or DICOM folders" if plan.volume else ".jpg, .png, .bmp or .tif",
         columns=",".join(task.name for task in plan.tasks),

@@ -58,6 +58,11 @@ def train_config(plan: Plan) -> dict[str, Any]:
         "steps_per_epoch": None,
         "architecture": plan.architecture,
         "task": None,
+        "encoder": plan.encoder,
+        "encoder_weights": None,
+        "encoder_learning_rate": None,
+        "freeze_encoder": 0,
+        "drop_path": None,
         "weighting": "equal",
         **_recipes(plan),
         **({"pixdim": None} if plan.volume else {}),
@@ -70,7 +75,9 @@ def train_config(plan: Plan) -> dict[str, Any]:
         "total_steps": "$@train#trainer#max_epochs * len(@train#dataloader)",
         **names_of_channels(plan),
         "tasks": plan.task_list,
-        "network_def": plan.network_def(seed="@seed"),
+        "network_def": plan.network_def(
+            **{key: f"@{key}" for key in ("encoder_weights", "freeze_encoder", "drop_path", "seed")}
+        ),
         "scored_tasks": "$list(@network_def.tasks)",
         "network": "$@network_def.to(@device)",
         "average_network": "$copy.deepcopy(@network_def).to(@device)",
@@ -108,7 +115,7 @@ def _recipes(plan: Plan) -> dict[str, Any]:
     recipes = {
         name: {
             "epochs": EPOCHS[name][kind],
-            size: [SIZES[name][0 if plan.volume else 1]] * plan.spatial_dims,
+            size: [max(SIZES[name][0 if plan.volume else 1], 2 * plan.stride)] * plan.spatial_dims,
             "batch_size": BATCH[name][kind],
             **shared,
         }
@@ -140,7 +147,7 @@ def _optimisation(plan: Plan) -> dict[str, Any]:
         "loss_on_device": "$@loss.to(@device)",
         "optimizer": {
             "_target_": "torch.optim.AdamW",
-            "params": "$losses.parameter_groups(@loss_on_device, @network, @weight_decay)",
+            "params": "$losses.parameter_groups(@loss_on_device, @network, @weight_decay, @encoder_learning_rate)",
             "lr": "@learning_rate",
         },
         "lr_scheduler": {
@@ -274,6 +281,7 @@ def _details(plan: Plan) -> dict[str, Any]:
     return {
         "phantom": "@phantom",
         "architecture": "@architecture",
+        "encoder": "@encoder",
         "tasks": "$list(@network_def.tasks)",
         "weighting": "@weighting",
         "seed": "@seed",

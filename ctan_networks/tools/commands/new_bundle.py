@@ -20,6 +20,7 @@ def new_bundle(
     spatial_dims: int = 3,
     in_channels: int | None = None,
     architecture: str = "ctan",
+    encoder: str = "plain",
     output_dir: str = ".",
     name: str | None = None,
 ) -> None:
@@ -33,6 +34,8 @@ def new_bundle(
         spatial_dims: 3 for volumes, 2 for pictures.
         in_channels: channels of the images; default: 1 in 3D, 3 (RGB) in 2D.
         architecture: "ctan", "mtan", "hps" or "stl"; can be changed later by a word.
+        encoder: "plain" or a backbone of MONAI's registry, such as "efficientnet-lite0" (pictures) or "resnet10"; can
+            be changed later by a word.
         output_dir: folder in which the bundle's folder is made.
         name: what a reader calls it; default: made from the folder's name.
 
@@ -41,7 +44,7 @@ def new_bundle(
     text = tasks if isinstance(tasks, str) else ",".join(map(str, tasks))
     channels = in_channels if in_channels is not None else 3 if spatial_dims == 2 else 1
     words = name or str(bundle).replace("_", " ").capitalize()
-    plan = Plan(str(bundle), words, spatial_dims, channels, parse_tasks(text), architecture)
+    plan = Plan(str(bundle), words, spatial_dims, channels, parse_tasks(text), architecture, encoder)
     folder = write_bundle(plan, Path(output_dir) / plan.name)
     shown = os.path.relpath(folder)
     if shown.startswith(".."):

