@@ -22,6 +22,7 @@ from ctan_networks.radiotherapy.dicom.ct_slices import ct_slices
 from ctan_networks.radiotherapy.dicom.elements import read_known
 from ctan_networks.radiotherapy.dicom.identity import refuse_several_patients
 from ctan_networks.radiotherapy.dicom.patient_folder import read_ct, scan_folder
+from ctan_networks.radiotherapy.image_mark import SERIES, mark, series_content
 from ctan_networks.radiotherapy.nifti_patient import is_nifti_patient, read_structure_bits
 from ctan_networks.reading import check_finite, check_geometry, geometry_alone, library_errors, list_folder
 
@@ -128,6 +129,7 @@ def _read_series(folder: Path) -> tuple[np.ndarray, dict[str, Any]]:
         MetaKeys.SPACE: SpaceKeys.RAS,
         MetaKeys.ORIGINAL_CHANNEL_DIM: "no_channel",
         "filename_or_obj": str(folder),
+        SERIES: mark(series_content(series.uid)),
     }
     return series.volume(), {str(key): value for key, value in meta.items()}
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from ctan_networks.data.case_list import existing_path, visible
 from ctan_networks.datasets.openkbp.data_list import SPLITS, inference_list
+from ctan_networks.datasets.prescriptions import with_prescriptions
 from ctan_networks.datasets.prostate.data_list import dicom_rt_inference_list
 from ctan_networks.errors import DataError
 from ctan_networks.radiotherapy.convert import convert_patient
@@ -26,6 +27,7 @@ def contoured_list(
     converted_dir: str | os.PathLike,
     patterns: Mapping[str, Sequence[str]],
     split: str | None = None,
+    prescription: float | None = None,
 ) -> list[dict[str, Any]]:
     """List what there is to predict on, with the contours that a physician drew on it.
 
@@ -41,9 +43,11 @@ def contoured_list(
         patterns: structure to patterns of ROI names, see
         :py:func:`ctan_networks.radiotherapy.dicom.roi_names.match_rois`.
         split: of OpenKBP; None: all that are there.
+        prescription: in Gy, of all patients, whatever their plans state; None: what each plan states.
 
     Returns:
-        One item a case: "case", "image", and "contours", the folder with its masks.
+        One item a case: "case", "image", "contours" (the folder with its masks), and "prescription" in Gy where it is
+        known.
 
     Raises:
         DataError: when no case with contours is there, or two have one name.
@@ -51,9 +55,9 @@ def contoured_list(
     """
     path = existing_path(dataset_dir, "to predict on")
     items: list[dict[str, Any]] = (
-        [dict(item) for item in inference_list(path, split)]
+        with_prescriptions(inference_list(path, split), prescription)
         if split is not None or _is_openkbp(path)
-        else dicom_rt_inference_list(path)
+        else dicom_rt_inference_list(path, prescription)
     )
     usable = []
     for item in items:

@@ -24,7 +24,7 @@ from ctan_networks.radiotherapy.metrics import (
     v_at,
     volume_at_dose,
 )
-from ctan_networks.radiotherapy.results import export_dicom, reference_series
+from ctan_networks.radiotherapy.results import export_dicom
 from ctan_networks.radiotherapy.transforms import (
     BodyMaskd,
     CheckSited,
@@ -33,6 +33,7 @@ from ctan_networks.radiotherapy.transforms import (
     ExportDICOMd,
     GivenContoursd,
     KeepGivenContoursd,
+    NoteImaged,
     PrescribedDosed,
     body_mask,
 )
@@ -52,6 +53,7 @@ __all__ = [
     "GoalResult",
     "KeepGivenContoursd",
     "MomentLoss",
+    "NoteImaged",
     "PrescribedDosed",
     "VolumesAtDose",
     "body_mask",
@@ -69,7 +71,6 @@ __all__ = [
     "homogeneity_index",
     "paddick_conformity",
     "parse_goals",
-    "reference_series",
     "v_at",
     "volume_at_dose",
 ]

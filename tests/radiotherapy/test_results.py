@@ -18,7 +18,7 @@ from ctan_networks.radiotherapy.dicom.rasterise import rasterise
 from ctan_networks.radiotherapy.dicom.rtdose import read_dose, resample_dose
 from ctan_networks.radiotherapy.dicom.rtstruct import by_name, read_structures
 from ctan_networks.radiotherapy.dicom.write_seg import ANATOMY
-from ctan_networks.radiotherapy.results import export_dicom, to_series_grid
+from ctan_networks.radiotherapy.results import export_dicom
 from ctan_networks.radiotherapy.transforms.export_dicom import ExportDICOMd
 from ctan_networks.tools.commands import export_dicom as command
 
@@ -47,10 +47,14 @@ def results(patient):
 def test_everything_refers_to_the_input_and_comes_back(patient, results, tmp_path):
     masks, dose = results
     written = export_dicom(patient, tmp_path, masks=masks, dose=dose)
-    assert set(written) == {"RTSTRUCT", "SEG", "RTDOSE"}  # the folder has a plan
+    assert set(written) == {"RTSTRUCT", "SEG", "RTDOSE", "RTPLAN"}
     own = read_treatment_plan(scan_folder(patient))
     structures, dose_file = pydicom.dcmread(written["RTSTRUCT"]), pydicom.dcmread(written["RTDOSE"])
-    assert dose_file.ReferencedRTPlanSequence[0].ReferencedSOPInstanceUID == own.plan[1].SOPInstanceUID
+    # The folder has an own plan, which somebody may have approved.
+    (referenced,) = dose_file.ReferencedRTPlanSequence
+    plan = pydicom.dcmread(written["RTPLAN"])
+    assert referenced.ReferencedSOPInstanceUID == plan.SOPInstanceUID != own.plan[1].SOPInstanceUID
+    assert plan.ApprovalStatus == "UNAPPROVED" and plan.StudyInstanceUID == own.ct.headers[0].StudyInstanceUID
     first = own.ct.headers[0]
     for data in (structures, dose_file, pydicom.dcmread(written["SEG"])):
         assert data.StudyInstanceUID == first.StudyInstanceUID
@@ -125,20 +129,10 @@ def test_the_transform_takes_any_orientation(patient, results, tmp_path, axes):
     assert not (tmp_path / "off").exists()
     ExportDICOMd(list(masks), tmp_path, enabled=True, seg=False)(case)
     folder = tmp_path / "P1" / "dicom"
-    assert sorted(p.name for p in folder.iterdir()) == ["RTDOSE.dcm", "RTSTRUCT.dcm"]
+    assert sorted(p.name for p in folder.iterdir()) == ["RTDOSE.dcm", "RTPLAN.dcm", "RTSTRUCT.dcm"]
     rois = by_name(read_structures(folder / "RTSTRUCT.dcm"))
     assert np.array_equal(rasterise(rois["Bladder"].contours, series.affine, series.shape), masks["Bladder"])
     assert np.allclose(resample_dose(read_dose(folder / "RTDOSE.dcm"), series.affine, series.shape), dose, atol=1e-3)
-
-
-def test_another_grid_is_resampled_by_position(patient):
-    series = read_ct(scan_folder(patient))
-    coarse = np.random.default_rng(0).random((30, 20, 15))
-    affine = LPS_TO_RAS @ series.affine @ np.diag([3, 3, 3, 1.0])
-    out = to_series_grid(coarse, affine, series, order=1)
-    assert out.shape == series.shape
-    # Every third voxel lies on a voxel of the coarse grid.
-    assert np.allclose(out[:88:3, :58:3, :43:3], coarse[:30, :20, :15], atol=1e-5)
 
 
 def test_the_command(patient, results, tmp_path):
@@ -152,7 +146,7 @@ def test_the_command(patient, results, tmp_path):
     )
     nib.save(nib.Nifti1Image(dose, affine), case / "P001_dose.nii.gz")
     written = command(str(patient), str(case), str(tmp_path / "out"), structures="Bladder,PTV,Nothing", seg=False)
-    assert set(written) == {"RTSTRUCT", "RTDOSE"}
+    assert set(written) == {"RTSTRUCT", "RTDOSE", "RTPLAN"}
     series = read_ct(scan_folder(patient))
     assert np.allclose(read_dose(Path(written["RTDOSE"])).dose, dose, atol=1e-4)
     rois = by_name(read_structures(Path(written["RTSTRUCT"])))

@@ -11,10 +11,11 @@ from typing import Any
 
 from ctan_networks.data.case_list import existing_path, refuse_same_names, visible
 from ctan_networks.data.pseudonyms import tell_renamed, without_folder_name
+from ctan_networks.datasets.prescriptions import noted_prescription, with_prescriptions
 from ctan_networks.datasets.volume_list import as_volume
 from ctan_networks.errors import DataError
-from ctan_networks.radiotherapy.convert import PROVENANCE, convert_patient, read_provenance, remove_workplaces
-from ctan_networks.radiotherapy.convert_dose import judge_prescription, prescription_to_predict
+from ctan_networks.radiotherapy.convert import convert_patient, remove_workplaces
+from ctan_networks.radiotherapy.convert_dose import judge_prescription
 from ctan_networks.radiotherapy.dicom.ct_slices import ct_slices
 from ctan_networks.radiotherapy.nifti_patient import CT, DOSE, is_nifti_patient
 from ctan_networks.radiotherapy.pseudonyms import case_of_folder
@@ -111,16 +112,7 @@ def dicom_rt_inference_list(dataset_dir: str | os.PathLike, prescription: float 
         raise DataError(f"{path} holds nothing to predict on. Give a patient's folder, a volume (NIfTI), or {LAYOUT}.")
     tell_renamed(items)
     refuse_same_names(items, "Rename one, or give one of the two folders")
-    usable = []
-    for item in items:
-        try:
-            usable.append(_with_prescription(item, prescription))
-        except DataError as error:  # noqa: PERF203  each case by itself
-            reason = without_folder_name(str(error), item)
-            logger.error("skipped: case %s: %s", item["case"], reason)
-    if not usable:
-        raise DataError(f"none of {len(items)} cases can be used. The last: {reason}")
-    return usable
+    return with_prescriptions(items, prescription)
 
 
 def _as_patient(path: Path, nested: bool) -> list[dict[str, Any]]:
@@ -151,27 +143,6 @@ def _series_below(path: Path, limit: int) -> set[str]:
     return found
 
 
-def _with_prescription(item: dict[str, Any], given: float | None) -> dict[str, Any]:
-    """The item with its prescription, where that is known; what was decided goes into the log."""
-    image = Path(item["image"])
-    gray, source = given, "as given"
-    if not given and image.is_dir():
-        gray, source = prescription_to_predict(image)
-    elif not given:
-        gray, source = _noted_prescription(image.parent) if image.name == CT else (None, "the volume states none")
-    if gray is None:
-        logger.info("case %s: prescription not known: %s", item["case"], without_folder_name(source, item))
-        return item
-    logger.info("case %s: prescription %g Gy, %s", item["case"], gray, source)
-    return item | {"prescription": float(gray)}
-
-
-def _noted_prescription(folder: Path) -> tuple[Any, str]:
-    """Of a patient in NIfTI, from the provenance of a conversion that may lie with it."""
-    known = read_provenance(folder)
-    return (known or {}).get("prescription_gy"), f"as its {PROVENANCE} states" if known else f"there is no {PROVENANCE}"
-
-
 def _as_item(
     folder: Path, converted_dir: Path, patterns: Mapping[str, Sequence[str]], prescription: float | None
 ) -> tuple[dict[str, Any], list[str] | None]:
@@ -181,7 +152,7 @@ def _as_item(
     try:
         # NIfTI names no patient: nothing to look for in its files, of which there may be many.
         if is_nifti_patient(folder):
-            stated, source = _noted_prescription(folder)
+            stated, source = noted_prescription(folder)
             gray = prescription or stated
             if gray is None and is_there(folder / DOSE):
                 raise DataError(

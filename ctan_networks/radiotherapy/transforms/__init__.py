@@ -7,6 +7,7 @@ from ctan_networks.radiotherapy.transforms.dose_in_gray import DoseInGrayd
 from ctan_networks.radiotherapy.transforms.dose_summary import DoseSummaryd
 from ctan_networks.radiotherapy.transforms.export_dicom import ExportDICOMd
 from ctan_networks.radiotherapy.transforms.given_contours import GivenContoursd, KeepGivenContoursd
+from ctan_networks.radiotherapy.transforms.note_image import NoteImaged
 from ctan_networks.radiotherapy.transforms.prescription import PrescribedDosed
 
 __all__ = [
@@ -17,6 +18,7 @@ __all__ = [
     "ExportDICOMd",
     "GivenContoursd",
     "KeepGivenContoursd",
+    "NoteImaged",
     "PrescribedDosed",
     "body_mask",
 ]

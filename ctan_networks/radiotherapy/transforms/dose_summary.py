@@ -12,6 +12,7 @@ from monai.config import KeysCollection
 from monai.transforms import MapTransform
 
 from ctan_networks.radiotherapy.metrics.plan_metrics import STATISTICS, dose_statistics
+from ctan_networks.radiotherapy.transforms.dose_in_gray import UNIT
 from ctan_networks.transforms.summaries import note, plain
 
 __all__ = ["DoseSummaryd"]
@@ -20,17 +21,17 @@ __all__ = ["DoseSummaryd"]
 class DoseSummaryd(MapTransform):
     """Note the dose in each predicted structure: ``result["dose"]``.
 
-    It holds ``unit`` ("Gy"), ``maximum`` of the whole volume, ``file`` (where ``SaveCased`` wrote it) and, under
-    ``structures``, for each structure that was found its ``volume_cc``, ``mean``, ``D_95``, ``D_0.03_cc`` (the dose of
-    the hottest 0.03 cm^3, which clinics take for the maximum; see
-    :py:func:`ctan_networks.radiotherapy.metrics.plan_metrics.dose_statistics`) and ``maximum``, the hottest voxel.
-    Without a
-    segmentation there is the maximum alone.
+    It holds ``unit`` ("Gy"), ``maximum`` of the whole volume, ``file`` (where ``SaveCased`` wrote it), ``prescription``
+    (Gy; the case's own, or what the dose was predicted for) and, under ``structures``, for each structure that was
+    found its ``volume_cc``, ``mean``, ``D_95``, ``D_0.03_cc`` (the dose of the hottest 0.03 cm^3, which clinics take
+    for the maximum; see :py:func:`ctan_networks.radiotherapy.metrics.plan_metrics.dose_statistics`) and ``maximum``,
+    the hottest voxel. Without a segmentation there is the maximum alone.
 
     Args:
         keys: dose in Gy, ``[1, *spatial]``, MetaTensor.
         structures: names of the channels of the segmentation.
         segmentation_key: masks ``[S, *spatial]`` on the dose's grid.
+        prescription_key: the case's prescription in Gy; may be absent.
         allow_missing_keys: go on when a key is not there.
 
     """
@@ -43,10 +44,12 @@ class DoseSummaryd(MapTransform):
         structures: Sequence[str],
         segmentation_key: str = "predicted_segmentation",
         allow_missing_keys: bool = False,
+        prescription_key: str = "prescription",
     ) -> None:
         super().__init__(keys, allow_missing_keys)
         self.structures = tuple(structures)
         self.segmentation_key = segmentation_key
+        self.prescription_key = prescription_key
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
         d = dict(data)
@@ -55,6 +58,8 @@ class DoseSummaryd(MapTransform):
             dose = torch.as_tensor(volume).cpu()
             file = d.get("files", {}).get("dose")
             found: dict[str, Any] = {"unit": "Gy", "maximum": plain(dose.max()), "file": file}
+            if (prescription := d.get(self.prescription_key) or d.get(UNIT)) is not None:
+                found["prescription"] = plain(prescription)
             if self.segmentation_key in d:
                 masks = torch.as_tensor(d[self.segmentation_key]).cpu()
                 # Not the product of the spacings: axes need not be at right angles.

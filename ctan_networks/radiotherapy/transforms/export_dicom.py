@@ -17,7 +17,10 @@ from monai.transforms import Transform
 from ctan_networks.errors import DataError
 from ctan_networks.radiotherapy.dicom.write import TEXT
 from ctan_networks.radiotherapy.dicom.write_seg import require_highdicom
-from ctan_networks.radiotherapy.results import export_dicom, reference_series, to_series_grid
+from ctan_networks.radiotherapy.image_mark import SERIES
+from ctan_networks.radiotherapy.reference_ct import ReferenceCT, on_grid
+from ctan_networks.radiotherapy.results import export_dicom
+from ctan_networks.radiotherapy.transforms.dose_in_gray import UNIT
 from ctan_networks.transforms.save import case_name
 from ctan_networks.utils import shortened
 
@@ -27,14 +30,16 @@ logger = logging.getLogger(__name__)
 
 
 class ExportDICOMd(Transform):
-    """Write RTSTRUCT, SEG, RTDOSE (and RTPLAN, CT where they are missing) to ``<output_dir>/<case>/dicom``.
+    """Write RTSTRUCT, SEG, RTDOSE and RTPLAN (and CT where the input is no DICOM) to ``<output_dir>/<case>/dicom``.
 
     See :py:func:`ctan_networks.radiotherapy.export_dicom`. Where the input is a DICOM folder the results refer to it.
+    Results that lie on another grid, and a folder whose CT is no longer the one that was predicted on, are refused.
 
     Args:
         structures: names of the channels of the segmentation.
         output_dir: folder of the results.
-        prescription: Gy, for the plan that is written where there is none; None: the case's own, if it has one.
+        prescription: Gy, for the plan that is written; None: the case's own, or without it what the dose was predicted
+            for.
         enabled: False: do nothing.
         seg: write SEG too.
         segmentation_key: masks ``[S, *spatial]``, MetaTensor; may be absent.
@@ -80,9 +85,10 @@ class ExportDICOMd(Transform):
             return d
         name = case_name(d)
         folder = self.output_dir / name / "dicom"
-        series, plan = reference_series(
-            str(d[self.image_key].meta["filename_or_obj"]), folder, shortened(name, TEXT), self.reader
-        )
+        image = d[self.image_key].meta
+        ct = ReferenceCT.read(str(image["filename_or_obj"]), self.reader)
+        if SERIES in image:
+            ct.require_origin(f"case {name}", image)
         masks = dose = None
         if self.segmentation_key in d:
             volume = d[self.segmentation_key]
@@ -92,20 +98,21 @@ class ExportDICOMd(Transform):
                     f"case {name}: {len(channels)} channels for {len(self.structures)} structures. Name the network's"
                     " structures, in its order."
                 )
+            what = f"case {name}: {self.segmentation_key}"
             masks = {
-                structure: to_series_grid(channel, volume.affine.numpy(), series, order=0) > 0.5
+                structure: on_grid(what, channel, volume.affine.numpy(), ct) > 0.5
                 for structure, channel in zip(self.structures, channels, strict=True)
             }
         if self.dose_key in d:
             volume = d[self.dose_key]
-            dose = to_series_grid(np.asarray(torch.as_tensor(volume).cpu())[0], volume.affine.numpy(), series, order=1)
-        prescription = self.prescription or d.get(self.prescription_key)
+            values = np.asarray(torch.as_tensor(volume).cpu())[0]
+            dose = on_grid(f"case {name}: {self.dose_key}", values, volume.affine.numpy(), ct)
+        prescription = self.prescription or d.get(self.prescription_key) or d.get(UNIT)
         written = export_dicom(
-            series,
+            ct.as_series(folder, shortened(name, TEXT)),
             folder,
             masks=masks,
             dose=dose,
-            plan=plan,
             prescription=float(prescription) if prescription else None,
             seg=self.seg,
         )

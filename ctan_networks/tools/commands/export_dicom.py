@@ -6,14 +6,15 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import nibabel as nib
 import numpy as np
 
+from ctan_networks.datasets.case_reader import CaseReader
 from ctan_networks.errors import ConfigError, DataError
-from ctan_networks.radiotherapy.dicom.elements import read_dicom
+from ctan_networks.radiotherapy.reference_ct import ReferenceCT, on_grid
 from ctan_networks.radiotherapy.results import export_dicom as write
-from ctan_networks.radiotherapy.results import reference_series, to_series_grid
 
 __all__ = ["export_dicom"]
 
@@ -24,10 +25,11 @@ def export_dicom(
     output_dir: str,
     structures: str | Sequence[str] | None = None,
     prescription: float | None = None,
-    plan: str | None = None,
     seg: bool = True,
 ) -> dict[str, str]:
-    """Write predicted structures (RTSTRUCT, SEG) and dose (RTDOSE) of one case, on the grid of its CT.
+    """Write predicted structures (RTSTRUCT, SEG) and dose (RTDOSE, RTPLAN) of one case, on the grid of its CT.
+
+    What inference noted in ``*_result.json`` is compared with the CT: results of another image are refused.
 
     Args:
         ct: the DICOM folder that was predicted on (its CT is referred to), or a volume of another form, from which a
@@ -36,23 +38,28 @@ def export_dicom(
         output_dir: where the DICOM files go.
         structures: names of the structures in their order, separated by commas; as the bundle's ``inference.json`` has
             them. Default: the list in ``*_structures.json``, if that lies with the results.
-        prescription: Gy, for the plan that is written where there is none.
-        plan: RTPLAN file that the dose belongs to; default: the one in the CT's folder.
+        prescription: Gy, for the unapproved plan that is written with the dose; default: what the dose was predicted
+            for, if ``*_result.json`` says so.
         seg: write a SEG beside the RTSTRUCT (needs highdicom).
 
     Returns:
         What was written.
 
     Raises:
-        DataError: when there are no results, or names and channels do not fit.
+        DataError: when there are no results, names and channels do not fit, or the results are of another image.
         ConfigError: when the structures' names are missing.
 
     """
     folder = Path(results)
-    structures_file, dose_file = (_one(folder, kind) for kind in ("structures", "dose"))
+    structures_file, dose_file, result_file = (
+        _one(folder, end) for end in ("structures.nii.gz", "dose.nii.gz", "result.json")
+    )
     if structures_file is None and dose_file is None:
         raise DataError(f"{folder} holds neither *_structures.nii.gz nor *_dose.nii.gz. Give a case's results.")
-    series, found = reference_series(ct, output_dir, patient_id=folder.resolve().name)
+    _of_one_case(folder, structures_file, dose_file, result_file)
+    noted = _read_result(result_file) if result_file is not None else {}
+    reference = ReferenceCT.read(ct, CaseReader())
+    reference.require_origin(folder, noted.get("image"))
     masks = dose = None
     if structures_file is not None:
         image = _load(structures_file)
@@ -65,21 +72,40 @@ def export_dicom(
                 f" --structures NAME,NAME,... (given: {len(names)})."
             )
         masks = {
-            name: to_series_grid(channels[..., k], image.affine, series, order=0) > 0.5 for k, name in enumerate(names)
+            name: on_grid(structures_file, channels[..., k], image.affine, reference) > 0.5
+            for k, name in enumerate(names)
         }
     if dose_file is not None:
         image = _load(dose_file)
-        dose = to_series_grid(np.asanyarray(image.dataobj), image.affine, series, order=1)
-    given = read_dicom(plan) if plan else found
-    written = write(series, output_dir, masks=masks, dose=dose, plan=given, prescription=prescription, seg=seg)
+        dose = on_grid(dose_file, np.asanyarray(image.dataobj), image.affine, reference)
+    predicted_for = (noted.get("dose") or {}).get("prescription")
+    series = reference.as_series(output_dir, folder.resolve().name)
+    written = write(series, output_dir, masks=masks, dose=dose, prescription=prescription or predicted_for, seg=seg)
     return {kind: str(path) for kind, path in written.items()}
 
 
-def _one(folder: Path, kind: str) -> Path | None:
-    files = sorted(folder.glob(f"*_{kind}.nii.gz")) if folder.is_dir() else []
+def _one(folder: Path, end: str) -> Path | None:
+    files = sorted(folder.glob(f"*_{end}")) if folder.is_dir() else []
     if len(files) > 1:
-        raise DataError(f"{folder} holds {len(files)} files *_{kind}.nii.gz. Give the folder of one case.")
+        raise DataError(f"{folder} holds {len(files)} files *_{end}. Give the folder of one case.")
     return files[0] if files else None
+
+
+def _of_one_case(folder: Path, *files: Path | None) -> None:
+    """Refuse results of several cases in one folder: their names begin with the case's."""
+    cases = sorted({file.name.rsplit("_", 1)[0] for file in files if file is not None})
+    if len(cases) > 1:
+        raise DataError(f"{folder} holds results of several cases: {', '.join(cases)}. Give the folder of one case.")
+
+
+def _read_result(file: Path) -> dict[str, Any]:
+    try:
+        noted = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{file} cannot be read as JSON ({error}). Get the results again.") from None
+    if not isinstance(noted, dict) or not all(isinstance(noted.get(key) or {}, dict) for key in ("image", "dose")):
+        raise DataError(f"{file} is not a result as inference writes it. Get the results again.")
+    return noted
 
 
 def _load(file: Path) -> nib.Nifti1Image:

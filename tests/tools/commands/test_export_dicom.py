@@ -10,6 +10,7 @@ import pytest
 
 from ctan_networks.errors import DataError
 from ctan_networks.radiotherapy.dicom.write_ct import write_ct_series
+from ctan_networks.radiotherapy.image_mark import mark, series_content, voxel_content
 from ctan_networks.tools.commands import export_dicom
 
 SHAPE = (14, 12, 8)
@@ -60,17 +61,99 @@ def test_several_series_are_refused(case, tmp_path):
         export_dicom(str(ct), str(results), str(tmp_path / "d"), structures="A,B", seg=False)
 
 
-def test_a_dose_on_another_grid_is_interpolated_on_the_cts(case, tmp_path):
-    """A dose that is linear in the position is the same on every grid."""
+@pytest.mark.parametrize(
+    ("shape", "affine"),
+    [
+        ((12, 12, 8), RAS @ np.diag([1.5, 1.2, 1.4, 1.0])),  # coarser
+        ((14, 12, 7), RAS),  # a slice less
+        (SHAPE, RAS + np.array([[0, 0, 0, 5.0], [0] * 4, [0] * 4, [0] * 4])),  # beside it
+        (SHAPE, np.eye(4)),  # a header that got lost
+        ((12, 14, 8), RAS[:, [1, 0, 2, 3]] @ np.diag([1.0, 1.0, 1.1, 1.0])),  # axes exchanged, thicker slices
+    ],
+)
+def test_a_result_on_another_grid_is_refused(case, tmp_path, shape, affine):
     ct, results = case
-    coarse = RAS @ np.diag([1.5, 1.2, 1.4, 1.0])
-    dose = 10 + 0.5 * (np.indices((12, 12, 8)) * np.array([3.0, 3.0, 4.2])[:, None, None, None]).sum(axis=0)
-    nib.save(nib.Nifti1Image(dose.astype(np.float32), coarse), results / "P1_dose.nii.gz")
+    nib.save(nib.Nifti1Image(np.ones(shape, np.float32), affine), results / "P1_dose.nii.gz")
+    with pytest.raises(DataError, match="P1_dose.nii.gz does not lie on the CT's grid"):
+        export_dicom(str(ct), str(results), str(tmp_path / "d"), structures="A,B", seg=False)
+    assert not (tmp_path / "d").exists()
+
+
+@pytest.mark.parametrize("axes", ["LPS", "RAS", "SPL", "ILA"])
+def test_the_order_of_the_axes_does_not_matter(case, tmp_path, axes):
+    ct, results = case
+    dose = np.random.default_rng(0).random(SHAPE).astype(np.float32)
+    image = nib.Nifti1Image(dose, RAS)
+    turn = nib.orientations.ornt_transform(nib.io_orientation(RAS), nib.orientations.axcodes2ornt(axes))
+    nib.save(image.as_reoriented(turn), results / "P1_dose.nii.gz")
     written = export_dicom(str(ct), str(results), str(tmp_path / "d"), structures="A,B", seg=False)
     data = pydicom.dcmread(written["RTDOSE"])
-    found = data.pixel_array.transpose(2, 1, 0) * float(data.DoseGridScaling)
-    wanted = 10 + 0.5 * (np.indices(SHAPE) * np.array([2.0, 2.5, 3.0])[:, None, None, None]).sum(axis=0)
-    assert np.allclose(found, wanted, atol=1e-3)
-    assert pydicom.dcmread(written["RTPLAN"]).SOPInstanceUID == (
-        data.ReferencedRTPlanSequence[0].ReferencedSOPInstanceUID
-    )
+    assert np.allclose(data.pixel_array.transpose(2, 1, 0) * float(data.DoseGridScaling), dose, atol=1e-6)
+
+
+def result_of(folder, image: dict, **dose) -> None:
+    (folder / "P1_result.json").write_text(json.dumps({"image": image, "dose": dose}))
+
+
+def test_results_of_another_series_are_refused(case, tmp_path, caplog):
+    """Two patients whose scans have the same grid."""
+    ct, results = case
+    other = tmp_path / "other"
+    write_ct_series(other, np.zeros(SHAPE), LPS, name="C^D", patient_id="88")
+    uid = pydicom.dcmread(next(ct.glob("*.dcm"))).SeriesInstanceUID
+    result_of(results, {"series": mark(series_content(uid))})
+    export_dicom(str(ct), str(results), str(tmp_path / "d"), structures="A,B", seg=False)
+    assert not caplog.records and uid not in (results / "P1_result.json").read_text()
+    for path in (other, _nifti(tmp_path / "other.nii.gz")):
+        with pytest.raises(DataError, match="were predicted on"):
+            export_dicom(str(path), str(results), str(tmp_path / "e"), structures="A,B", seg=False)
+    assert not (tmp_path / "e").exists()
+    result_of(results, {"series": "1.2.3"})
+    with pytest.raises(DataError, match="no mark of an image"):
+        export_dicom(str(ct), str(results), str(tmp_path / "e"), structures="A,B", seg=False)
+
+
+def _nifti(file, hu: float = 0.0):
+    volume = np.full(SHAPE, hu, np.int16)
+    volume[2, 3, 4] = 77
+    nib.save(nib.Nifti1Image(volume, RAS), file)
+    return file
+
+
+def test_results_of_a_volume_are_known_by_its_voxels(case, tmp_path):
+    """Predicted on NIfTI, they may go to the DICOM series that it was made of, and to no other of its grid."""
+    ct, results = case
+    file = _nifti(tmp_path / "ct.nii.gz")
+    image = nib.load(file)
+    result_of(results, {"voxels": mark(voxel_content(image.get_fdata(), image.affine))}, prescription=41.4)
+    with pytest.raises(DataError, match="predicted on another image"):
+        export_dicom(str(ct), str(results), str(tmp_path / "d"), structures="A,B", seg=False)
+    same = tmp_path / "same"
+    write_ct_series(same, image.get_fdata(), LPS, name="A^B", patient_id="77")
+    nib.save(nib.Nifti1Image(np.ones(SHAPE, np.float32), RAS), results / "P1_dose.nii.gz")
+    written = export_dicom(str(same), str(results), str(tmp_path / "d"), structures="A,B", seg=False)
+    plan = pydicom.dcmread(written["RTPLAN"])
+    assert plan.DoseReferenceSequence[0].TargetPrescriptionDose == 41.4 and plan.PatientID == "77"
+    with pytest.raises(DataError, match="predicted on another image"):
+        other = _nifti(tmp_path / "other.nii.gz", 5.0)
+        export_dicom(str(other), str(results), str(tmp_path / "d"), structures="A,B", seg=False)
+
+
+def test_results_that_do_not_say_where_they_come_from_are_worth_a_warning(case, tmp_path, caplog):
+    ct, results = case
+    export_dicom(str(ct), str(results), str(tmp_path / "d"), structures="A,B", seg=False)
+    assert "do not say which image" in caplog.text
+
+
+def test_results_of_two_cases_in_one_folder(case, tmp_path):
+    ct, results = case
+    nib.save(nib.Nifti1Image(np.ones(SHAPE, np.float32), RAS), results / "P2_dose.nii.gz")
+    with pytest.raises(DataError, match="results of several cases: P1, P2"):
+        export_dicom(str(ct), str(results), str(tmp_path / "d"), structures="A,B", seg=False)
+    (results / "P2_dose.nii.gz").unlink()
+    (results / "P2_result.json").write_text("{}")
+    with pytest.raises(DataError, match="several cases"):
+        export_dicom(str(ct), str(results), str(tmp_path / "d"), structures="A,B", seg=False)
+    (results / "P2_result.json").rename(results / "P1_result.json").write_text("[1]")
+    with pytest.raises(DataError, match="not a result"):
+        export_dicom(str(ct), str(results), str(tmp_path / "d"), structures="A,B", seg=False)

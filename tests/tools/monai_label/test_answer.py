@@ -6,7 +6,7 @@ import pytest
 import torch
 from monai.data import MetaTensor
 
-from ctan_networks.errors import ConfigError
+from ctan_networks.errors import ConfigError, DataError
 from ctan_networks.tools.monai_label.answer import AnswerMONAILabeld
 
 VOLUMES = {"segmentation": "labels", "dose": "dose"}
@@ -66,3 +66,16 @@ def test_with_nothing_to_show_no_file_is_written(transform):
     answer = transform(case("/s/a.mha", image_meta_dict={"affine": np.eye(4)}))
     assert answer["result_write_to_file"] is False and "image_meta_dict" not in answer
     assert isinstance(answer["pred"], np.ndarray) and not isinstance(answer["image"], MetaTensor)
+
+
+@pytest.mark.parametrize("shape", [(1, 4, 4, 5), (1, 4, 4, 4)])
+def test_a_volume_on_another_grid_than_the_image_is_refused(shape):
+    image = MetaTensor(
+        torch.zeros(1, 2, 2, 2), meta={"spatial_shape": np.array([4, 4, 4]), "original_affine": np.eye(4)}
+    )
+    labels = MetaTensor(torch.ones(shape, dtype=torch.uint8), affine=torch.eye(4))
+    if shape[-1] == 4:
+        assert AnswerMONAILabeld(VOLUMES)(case("/s/a.nii.gz", image=image, labels=labels))["pred"] is labels
+        labels.affine = torch.diag(torch.tensor([1.0, 1.0, 1.5, 1.0]))
+    with pytest.raises(DataError, match="labels of .* does not lie on the grid of the image"):
+        AnswerMONAILabeld(VOLUMES)(case("/s/a.nii.gz", image=image, labels=labels))

@@ -1,0 +1,44 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Which image a case's results belong to, as part of them."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from pathlib import Path
+from typing import Any
+
+from monai.data import ImageReader
+from monai.transforms import Transform
+
+from ctan_networks.data.nifti import read_nifti
+from ctan_networks.radiotherapy.image_mark import SERIES, VOXELS, mark, voxel_content
+from ctan_networks.transforms.summaries import note
+
+__all__ = ["NoteImaged"]
+
+
+class NoteImaged(Transform):
+    """Note which image was predicted on: ``result["image"]``.
+
+    It holds a salted hash and no identifier: of the SeriesInstanceUID under "series" where the image is a DICOM series,
+    else of the voxels under "voxels". Who exports the results later can be stopped from giving them to another image;
+    see :py:meth:`ctan_networks.radiotherapy.reference_ct.ReferenceCT.require_origin`.
+
+    Args:
+        image_key: the image, MetaTensor, whose ``filename_or_obj`` says where it came from.
+        reader: reads an image that is not DICOM; None: NIfTI alone is read.
+
+    """
+
+    def __init__(self, image_key: str = "image", reader: ImageReader | None = None) -> None:
+        self.image_key = image_key
+        self.reader = reader
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        d = dict(data)
+        meta = d[self.image_key].meta
+        if SERIES in meta:
+            return note(d, {"image": {SERIES: meta[SERIES]}})
+        path = Path(meta["filename_or_obj"])
+        array, geometry = self.reader.get_data(self.reader.read(path)) if self.reader else read_nifti(path)
+        return note(d, {"image": {VOXELS: mark(voxel_content(array, geometry["affine"]))}})
