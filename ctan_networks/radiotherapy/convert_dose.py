@@ -27,7 +27,13 @@ from ctan_networks.radiotherapy.dicom.rtdose import (
     resample_dose,
     sum_doses,
 )
-from ctan_networks.radiotherapy.dose_check import check_gray, check_maximum, check_target_dose, is_target
+from ctan_networks.radiotherapy.dose_check import (
+    check_gray,
+    check_maximum,
+    check_target_dose,
+    check_whole_treatment,
+    is_target,
+)
 
 __all__ = ["dose_for_nifti", "judge_prescription", "prescription_of_plan", "prescription_to_predict"]
 
@@ -157,7 +163,7 @@ def prescription_to_predict(folder: Path) -> tuple[float | None, str]:
     if total is not None:
         with suppress(DataError):
             maximum = float(read_dose(total).dose.max())
-    check_maximum(folder, prescription.gray, maximum)
+    check_whole_treatment(folder, prescription.gray, maximum)
     return prescription.gray, prescription.source
 
 

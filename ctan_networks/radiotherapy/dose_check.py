@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 
 from ctan_networks.errors import DataError
 
-__all__ = ["check_gray", "check_maximum", "check_target_dose", "is_target"]
+__all__ = ["check_gray", "check_maximum", "check_target_dose", "check_whole_treatment", "is_target"]
 
 TARGETS = ("PTV", "CTV", "GTV")
 # Maximum in Gy of a whole plan's dose: relative doses end near 1, doses in cGy begin above.
@@ -99,27 +99,43 @@ def check_target_dose(
     )
 
 
-def check_maximum(where: str | os.PathLike, prescription: float, maximum: float | None) -> None:
+def check_maximum(where: str | os.PathLike, prescription: float, maximum: float) -> None:
     """Compare a dose with the prescription where no target is known: the hottest voxel alone.
 
     Args:
         where: what the error names.
         prescription: in Gy.
-        maximum: of the dose in Gy; None: there is no dose, and only the prescription itself is checked.
+        maximum: of the dose in Gy.
 
     Raises:
-        DataError: when they do not agree, or the prescription is that of a fraction.
+        DataError: when they do not agree; names both.
 
     """
+    if not LOWEST_MAXIMUM <= maximum / prescription <= HIGHEST_MAXIMUM:
+        raise DataError(
+            f"{where}: the prescription is {prescription:g} Gy, and the dose reaches {maximum:.1f} Gy. Export plan and"
+            " dose again, or give the prescription in Gy with --prescription."
+        )
+
+
+def check_whole_treatment(where: str | os.PathLike, prescription: float, maximum: float | None) -> None:
+    """Refuse a prescription that is that of a fraction, where nothing but the prescription is needed.
+
+    Args:
+        where: what the error names.
+        prescription: in Gy.
+        maximum: of the plan's dose in Gy; None: there is none.
+
+    Raises:
+        DataError: when the dose is much higher or, without a dose, the prescription is that low.
+
+    """
+    if maximum is not None and maximum > HIGHEST_MAXIMUM * prescription:
+        check_maximum(where, prescription, maximum)
     if maximum is None and prescription < LOWEST_PRESCRIPTION_GY:
         raise DataError(
             f"{where}: the plan states a prescription of {prescription:g} Gy, which is that of a fraction, not of a"
             " treatment. Give it in Gy with --prescription."
-        )
-    if maximum is not None and not LOWEST_MAXIMUM <= maximum / prescription <= HIGHEST_MAXIMUM:
-        raise DataError(
-            f"{where}: the prescription is {prescription:g} Gy, and the dose reaches {maximum:.1f} Gy. Export plan and"
-            " dose again, or give the prescription in Gy with --prescription."
         )
 
 

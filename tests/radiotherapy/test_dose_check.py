@@ -4,7 +4,13 @@ from __future__ import annotations
 import pytest
 
 from ctan_networks.errors import DataError
-from ctan_networks.radiotherapy.dose_check import check_gray, check_maximum, check_target_dose, is_target
+from ctan_networks.radiotherapy.dose_check import (
+    check_gray,
+    check_maximum,
+    check_target_dose,
+    check_whole_treatment,
+    is_target,
+)
 
 
 def test_targets_by_their_names():
@@ -72,7 +78,16 @@ def test_the_highest_target_counts_and_none_is_said():
 
 def test_without_a_target_the_maximum_counts():
     check_maximum("x", 78, 81.5)
-    check_maximum("x", 41.4, None)
-    for prescription, maximum, words in ((2, 81.5, "reaches 81.5"), (78, 2.1, "reaches 2.1"), (2, None, "a fraction")):
-        with pytest.raises(DataError, match=words):
+    for prescription, maximum in ((2, 81.5), (78, 2.1)):
+        with pytest.raises(DataError, match=f"{prescription} Gy, and the dose reaches {maximum}"):
             check_maximum("x", prescription, maximum)
+
+
+def test_a_prescription_of_a_fraction():
+    check_whole_treatment("x", 41.4, None)
+    check_whole_treatment("x", 2, 2.3)
+    # A dose that is too low says nothing against the prescription.
+    check_whole_treatment("x", 78, 2.1)
+    for maximum, words in ((81.5, "reaches 81.5"), (None, "that of a fraction")):
+        with pytest.raises(DataError, match=words):
+            check_whole_treatment("x", 2, maximum)

@@ -146,7 +146,7 @@ def test_values_that_break_dicoms_rules_are_not_quoted(patient, tmp_path, capfd,
     mask = np.zeros(read_ct(scan_folder(folder)).shape, bool)
     mask[5:9, 5:9, 2:5] = True
     written = export_dicom(folder, tmp_path / "out", masks={"Bladder": mask}, dose=mask * 3.0)
-    assert set(written) == {"RTSTRUCT", "SEG", "RTDOSE"}
+    assert set(written) == {"RTSTRUCT", "SEG", "RTDOSE", "RTPLAN"}
     said = caplog.text + "".join(capfd.readouterr()) + "".join(str(w.message) for w in recwarn)
     assert find_marks(said.encode()) == {}
 
