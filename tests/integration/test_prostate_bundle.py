@@ -14,10 +14,11 @@ import pydicom
 import pytest
 
 from ctan_networks.datasets.prostate.phantoms import prostate_cohort
-from ctan_networks.radiotherapy.dicom.patient_folder import read_ct, scan_folder
+from ctan_networks.radiotherapy.dicom.patient_folder import read_ct, read_treatment_plan, scan_folder
 from ctan_networks.radiotherapy.dicom.rasterise import rasterise
 from ctan_networks.radiotherapy.dicom.rtdose import read_dose
 from ctan_networks.radiotherapy.dicom.rtstruct import by_name, read_structures
+from ctan_networks.radiotherapy.image_mark import is_marked, series_content
 
 NAME = "prostate_ctan"
 SMALL = {"network_def#channels": [4, 8, 8]}
@@ -88,8 +89,14 @@ def test_inference_from_dicom_to_dicom(bundle, cohort, trained, tmp_path):
     for patient in ("P001", "P002"):
         series = read_ct(scan_folder(cohort / patient))
         folder = out / patient / "dicom"
-        assert sorted(p.name for p in folder.iterdir()) == ["RTDOSE.dcm", "RTSTRUCT.dcm", *_seg(folder)]
-        dose = pydicom.dcmread(folder / "RTDOSE.dcm")
+        assert sorted(p.name for p in folder.iterdir()) == ["RTDOSE.dcm", "RTPLAN.dcm", "RTSTRUCT.dcm", *_seg(folder)]
+        dose, plan = pydicom.dcmread(folder / "RTDOSE.dcm"), pydicom.dcmread(folder / "RTPLAN.dcm")
+        assert dose.ReferencedRTPlanSequence[0].ReferencedSOPInstanceUID == plan.SOPInstanceUID
+        prescription = read_treatment_plan(scan_folder(cohort / patient)).prescription
+        assert plan.DoseReferenceSequence[0].TargetPrescriptionDose == prescription
+        result = json.loads((out / patient / f"{patient}_result.json").read_text())
+        assert result["dose"]["prescription"] == prescription
+        assert is_marked(series_content(series.uid), result["image"]["series"])
         assert dose.FrameOfReferenceUID == series.frame_of_reference
         image = nib.load(out / patient / f"{patient}_dose.nii.gz")
         assert image.shape == series.shape
