@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import math
 import os
 import shutil
@@ -20,23 +19,19 @@ import nibabel as nib
 import numpy as np
 
 import ctan_networks
-from ctan_networks.errors import DataError
 from ctan_networks.radiotherapy.convert_dose import dose_for_nifti, prescription_of_plan
-from ctan_networks.radiotherapy.dicom.patient_folder import TreatmentPlan, read_treatment_plan, scan_folder
-from ctan_networks.radiotherapy.dicom.rasterise import rasterise
-from ctan_networks.radiotherapy.dicom.roi_names import match_rois
-from ctan_networks.radiotherapy.dicom.rtstruct import by_name, read_structures
+from ctan_networks.radiotherapy.dicom.ct_series import CTSeries
+from ctan_networks.radiotherapy.dicom.patient_folder import read_treatment_plan, scan_folder
 from ctan_networks.radiotherapy.nifti_patient import CT, DOSE
-from ctan_networks.radiotherapy.pseudonyms import without_patient
+from ctan_networks.radiotherapy.sides import body_middles
+from ctan_networks.radiotherapy.structure_masks import PlanStructures
 from ctan_networks.reading import walk_folder
 
 __all__ = ["PROVENANCE", "convert_patient", "read_provenance"]
 
-logger = logging.getLogger(__name__)
-
 PROVENANCE = "provenance.json"
 # Counts up when converted cases must be made anew.
-FORMAT = 2
+FORMAT = 3
 WORKPLACE = ".converting-"
 # Seconds after which a workplace is no longer one in which another process is converting.
 LEFT_OVER = 3600.0
@@ -66,7 +61,9 @@ def convert_patient(
         need_dose: refuse a patient without dose; None: leave doses aside, whatever they are.
 
     Returns:
-        The provenance, with "unmatched": ROI names that belong to no structure (not written to the file).
+        The provenance: among others "structures" (of each its ROI and volume), "rois" (the names of all ROIs, as they
+        stand in the structure set, without the patient's name and id); and where the patient was converted just now,
+        "unmatched": ROI names that belong to no structure.
 
     Raises:
         DataError: names the folder, what was found and what to do.
@@ -78,6 +75,7 @@ def convert_patient(
     if known is not None and known.get("fingerprint") == key:
         return known
     plan = read_treatment_plan(scan_folder(source), need_structures, need_dose)
+    drawn = PlanStructures(plan, patterns, out.name)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=WORKPLACE) as workplace:
         new = Path(workplace) / "new"
@@ -85,8 +83,9 @@ def convert_patient(
         affine = LPS_TO_RAS @ plan.ct.affine
         hu = plan.ct.volume()
         _write(new / CT, np.clip(np.rint(hu), -32768, 32767).astype(np.int16), affine)
+        middles = body_middles(hu, plan.ct.affine)
         del hu
-        structures, unmatched = _write_structures(new, plan, patterns, affine)
+        structures = _write_structures(new, drawn, middles, plan.ct)
         provenance: dict[str, Any] = {
             "format": FORMAT,
             "made_by": f"ctan-networks {ctan_networks.__version__}",
@@ -94,6 +93,7 @@ def convert_patient(
             "series": _hash(plan.ct.uid),
             "ct": {"shape": list(plan.ct.shape), "spacing_mm": [round(s, 4) for s in plan.ct.spacing]},
             "structures": structures,
+            "rois": drawn.names,
             "prescription_gy": plan.prescription,
             "prescription": prescription_of_plan(plan),
         }
@@ -102,7 +102,8 @@ def convert_patient(
             _write(new / DOSE, dose.dose, LPS_TO_RAS @ dose.affine)
         (new / PROVENANCE).write_text(json.dumps(provenance, indent=2) + "\n", encoding="utf-8")
         _exchange(new, out, Path(workplace) / "old", key)
-    return provenance | {"unmatched": unmatched}
+    used = {found["roi"] for found in structures.values()}
+    return provenance | {"unmatched": [name for name in drawn.names if name not in used]}
 
 
 def remove_workplaces(converted_dir: Path) -> None:
@@ -131,37 +132,13 @@ def _exchange(new: Path, out: Path, old: Path, key: str) -> None:
                 raise
 
 
-def _write_structures(
-    folder: Path, plan: TreatmentPlan, patterns: Mapping[str, Sequence[str]], affine: np.ndarray
-) -> tuple[dict[str, Any], list[str]]:
-    if plan.structure_set is None:
-        return {}, []
-    file, data = plan.structure_set
-    rois = by_name(read_structures(file, data))
-    drawn = [name for name, roi in rois.items() if roi.contours]
-
-    def shown(text: str) -> str:
-        return without_patient(text, plan.ct.headers[0])
-
-    try:
-        found, unmatched = match_rois(drawn, patterns)
-    except DataError as error:
-        raise DataError(f"{file}: {shown(str(error))}") from None
-    voxel = abs(np.linalg.det(plan.ct.affine[:3, :3])) / 1000
+def _write_structures(folder: Path, structures: PlanStructures, middles: np.ndarray, ct: CTSeries) -> dict[str, Any]:
+    voxel = abs(np.linalg.det(ct.affine[:3, :3])) / 1000
     written = {}
-    for structure, name in found.items():
-        try:
-            mask = rasterise(rois[name].contours, plan.ct.affine, plan.ct.shape)
-        except DataError as error:
-            raise DataError(f"{file}: ROI {shown(name)!r}: {error}") from None
-        if not mask.any():
-            raise DataError(
-                f"{file}: ROI {shown(name)!r} lies outside of the CT. Export the structures together with the CT that"
-                " they were drawn on."
-            )
-        _write(folder / f"{structure}.nii.gz", mask.astype(np.uint8), affine)
-        written[structure] = {"roi": shown(name), "volume_cc": round(float(mask.sum() * voxel), 3)}
-    return written, [shown(name) for name in unmatched]
+    for structure, roi, mask in structures.masks(middles):
+        _write(folder / f"{structure}.nii.gz", mask.astype(np.uint8), LPS_TO_RAS @ ct.affine)
+        written[structure] = {"roi": roi, "volume_cc": round(float(mask.sum() * voxel), 3)}
+    return written
 
 
 def _write(path: Path, array: np.ndarray, affine: np.ndarray) -> None:

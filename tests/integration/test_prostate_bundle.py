@@ -17,7 +17,7 @@ from ctan_networks.datasets.prostate.phantoms import prostate_cohort
 from ctan_networks.radiotherapy.dicom.patient_folder import read_ct, read_treatment_plan, scan_folder
 from ctan_networks.radiotherapy.dicom.rasterise import rasterise
 from ctan_networks.radiotherapy.dicom.rtdose import read_dose
-from ctan_networks.radiotherapy.dicom.rtstruct import by_name, read_structures
+from ctan_networks.radiotherapy.dicom.rtstruct import read_structures
 from ctan_networks.radiotherapy.image_mark import is_marked, series_content
 
 NAME = "prostate_ctan"
@@ -107,7 +107,7 @@ def test_inference_from_dicom_to_dicom(bundle, cohort, trained, tmp_path):
         index = np.round(np.linalg.inv(image.affine) @ [-x, -y, z, 1])[:3].astype(int)
         assert image.get_fdata()[tuple(index)] == pytest.approx(grid.dose.max(), abs=1e-3)
         masks = nib.load(out / patient / f"{patient}_structures.nii.gz").get_fdata()
-        rois = by_name(read_structures(folder / "RTSTRUCT.dcm"))
+        rois = {s.name: s for s in read_structures(folder / "RTSTRUCT.dcm")}
         assert list(rois) == STRUCTURES
         for k, name in enumerate(STRUCTURES):
             volume = rasterise(rois[name].contours, series.affine, series.shape).sum()

@@ -16,7 +16,7 @@ from ctan_networks.errors import ConfigError, DataError
 from ctan_networks.radiotherapy.dicom.patient_folder import read_ct, read_treatment_plan, scan_folder
 from ctan_networks.radiotherapy.dicom.rasterise import rasterise
 from ctan_networks.radiotherapy.dicom.rtdose import read_dose, resample_dose
-from ctan_networks.radiotherapy.dicom.rtstruct import by_name, read_structures
+from ctan_networks.radiotherapy.dicom.rtstruct import read_structures
 from ctan_networks.radiotherapy.dicom.write_seg import ANATOMY
 from ctan_networks.radiotherapy.results import export_dicom
 from ctan_networks.radiotherapy.transforms.export_dicom import ExportDICOMd
@@ -62,7 +62,7 @@ def test_everything_refers_to_the_input_and_comes_back(patient, results, tmp_pat
         assert data.PatientID == first.PatientID
         assert data.SeriesInstanceUID != first.SeriesInstanceUID
         assert data.SeriesDescription.startswith("RESEARCH ONLY")
-    rois = by_name(read_structures(written["RTSTRUCT"]))
+    rois = {s.name: s for s in read_structures(written["RTSTRUCT"])}
     for name, mask in masks.items():
         assert np.array_equal(rasterise(rois[name].contours, own.ct.affine, own.ct.shape), mask)
     assert np.allclose(resample_dose(read_dose(written["RTDOSE"]), own.ct.affine, own.ct.shape), dose, atol=1e-4)
@@ -130,7 +130,7 @@ def test_the_transform_takes_any_orientation(patient, results, tmp_path, axes):
     ExportDICOMd(list(masks), tmp_path, enabled=True, seg=False)(case)
     folder = tmp_path / "P1" / "dicom"
     assert sorted(p.name for p in folder.iterdir()) == ["RTDOSE.dcm", "RTPLAN.dcm", "RTSTRUCT.dcm"]
-    rois = by_name(read_structures(folder / "RTSTRUCT.dcm"))
+    rois = {s.name: s for s in read_structures(folder / "RTSTRUCT.dcm")}
     assert np.array_equal(rasterise(rois["Bladder"].contours, series.affine, series.shape), masks["Bladder"])
     assert np.allclose(resample_dose(read_dose(folder / "RTDOSE.dcm"), series.affine, series.shape), dose, atol=1e-3)
 
@@ -149,7 +149,7 @@ def test_the_command(patient, results, tmp_path):
     assert set(written) == {"RTSTRUCT", "RTDOSE", "RTPLAN"}
     series = read_ct(scan_folder(patient))
     assert np.allclose(read_dose(Path(written["RTDOSE"])).dose, dose, atol=1e-4)
-    rois = by_name(read_structures(Path(written["RTSTRUCT"])))
+    rois = {s.name: s for s in read_structures(Path(written["RTSTRUCT"]))}
     assert np.array_equal(rasterise(rois["PTV"].contours, series.affine, series.shape), masks["PTV"])
     with pytest.raises(ConfigError, match="3 structures: give as many names"):
         command(str(patient), str(case), str(tmp_path / "out"))

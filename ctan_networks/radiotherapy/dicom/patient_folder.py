@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +15,7 @@ from pydicom.uid import UID, CTImageStorage, EnhancedCTImageStorage
 
 from ctan_networks.errors import DataError
 from ctan_networks.radiotherapy.dicom.ct_series import CTSeries, is_axial, make_series, refuse_damaged
-from ctan_networks.radiotherapy.dicom.elements import items, read_dicom, read_header, read_known, text
+from ctan_networks.radiotherapy.dicom.elements import read_dicom, read_header, read_known, text
 from ctan_networks.radiotherapy.dicom.identity import PATIENT_TAGS, PatientIdentity, refuse_several_patients
 from ctan_networks.radiotherapy.dicom.plan_dose import (
     PlannedDose,
@@ -26,11 +25,10 @@ from ctan_networks.radiotherapy.dicom.plan_dose import (
 )
 from ctan_networks.radiotherapy.dicom.prescription import Prescription
 from ctan_networks.radiotherapy.dicom.rtstruct import referenced_series
+from ctan_networks.radiotherapy.dicom.structure_sets import choose_structures, was_drawn_on
 from ctan_networks.reading import walk_folder
 
 __all__ = ["PatientObjects", "TreatmentPlan", "read_ct", "read_prescription", "read_treatment_plan", "scan_folder"]
-
-logger = logging.getLogger(__name__)
 
 CT_IMAGES = (CTImageStorage, EnhancedCTImageStorage)
 # What of a header the matching needs; the rest of it is read when the object is used.
@@ -166,7 +164,8 @@ def read_treatment_plan(
 
     The CT is the one series that is there (localizers do not count), or of several the one on which structures were
     drawn. Structure sets count when they name that series, or name none and lie in its frame of reference; doses and
-    plans when they lie in its frame of reference. Of several structure sets the plan's is taken, else the latest. A
+    plans when they lie in its frame of reference. Of several structure sets the plan's is taken, else the latest; see
+    :py:func:`ctan_networks.radiotherapy.dicom.structure_sets.choose_structures`. A
     plan's total dose is taken if there is one, else its doses a beam are summed.
 
     Args:
@@ -181,7 +180,7 @@ def read_treatment_plan(
     where = _checked(objects)
     structure_sets = each_once([(file, read_dicom(file)) for file in objects.structure_sets])
     ct = _as_series(objects, _choose_series(where, objects, structure_sets))
-    fitting = [(file, data) for file, data in structure_sets if _was_drawn_on(file, data, ct)]
+    fitting = [(file, data) for file, data in structure_sets if was_drawn_on(file, data, ct)]
     if structure_sets and not fitting:
         raise DataError(
             f"{where}: no structure set was drawn on this CT series; they name other images. Export the structures"
@@ -274,34 +273,3 @@ def _choose_series(where: str, objects: PatientObjects, structure_sets: Read) ->
             )
         uids = list(named)
     return objects.ct[uids[0]]
-
-
-def _was_drawn_on(file: Path, structure_set: pydicom.Dataset, ct: CTSeries) -> bool:
-    named = referenced_series(structure_set, file)
-    if named:
-        return ct.uid in named
-    frames = {
-        text(file, frame, "FrameOfReferenceUID")
-        for frame in items(file, structure_set, "ReferencedFrameOfReferenceSequence")
-    }
-    frames |= {
-        text(file, roi, "ReferencedFrameOfReferenceUID")
-        for roi in items(file, structure_set, "StructureSetROISequence")
-    }
-    return bool(ct.frame_of_reference) and ct.frame_of_reference in frames
-
-
-def choose_structures(
-    where: str, fitting: Read, plan: tuple[Path, pydicom.Dataset] | None
-) -> tuple[Path, pydicom.Dataset] | None:
-    if len(fitting) <= 1:
-        return fitting[0] if fitting else None
-    references = items(*plan, "ReferencedStructureSetSequence") if plan else []
-    wanted = {text(where, reference, "ReferencedSOPInstanceUID") for reference in references} - {""}
-    chosen = next(((file, data) for file, data in fitting if text(file, data, "SOPInstanceUID") in wanted), None)
-    if chosen is not None:
-        return chosen
-    latest = max(fitting, key=lambda s: tuple(text(s[0], s[1], f"StructureSet{part}") for part in ("Date", "Time")))
-    # The folder may be named after the patient.
-    logger.warning("%d structure sets of one CT; the latest is taken: %s", len(fitting), latest[0].name)
-    return latest

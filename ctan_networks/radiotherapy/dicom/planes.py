@@ -5,13 +5,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 from scipy.spatial import cKDTree
 
 from ctan_networks.errors import DataError
 
-__all__ = ["MAX_GAP_MM", "Planes", "find_planes", "plane_spacing"]
+__all__ = ["MAX_GAP_MM", "Outside", "Planes", "contour_area", "find_planes", "plane_spacing"]
 
 MAX_GAP_MM = 10.0
 """Slices without contours are filled where a structure's planes lie no further apart than this."""
@@ -31,6 +32,23 @@ EVEN = 0.8
 SAME_OUTLINE_MM = 0.1
 # Points of an outline that are compared with another outline.
 COMPARED = 200
+
+
+class Outside(NamedTuple):
+    """How much of a structure lies outside of an image.
+
+    Attributes:
+        contours: of the structure that are larger than a voxel's face.
+        beyond: how many of them lie beyond the first or the last slice.
+        by_mm: by how much at most.
+        beside: which part of the points of all of them lies beside the pixels.
+
+    """
+
+    contours: int
+    beyond: int
+    by_mm: float
+    beside: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,6 +99,24 @@ class Planes:
         above = np.searchsorted(self.positions, empty)
         gaps = (self.positions[above] - self.positions[above - 1]) * self.thickness if empty else np.zeros(1)
         return len(empty), float(gaps.max())
+
+    def outside(self, shape: tuple[int, int, int]) -> Outside:
+        """What lies outside of an image of this shape (columns, rows, slices)."""
+        planes = zip(self.positions, self.contours, strict=True)
+        large = [(p, c) for p, levels in planes for level in levels for c in level if contour_area(c) >= 1]
+        if not large:
+            return Outside(0, 0, 0.0, 0.0)
+        over = np.array([max(-0.5 - p, p - shape[2] + 0.5) for p, _ in large])
+        points = np.concatenate([c for _, c in large])
+        beside = ((points < -1.5) | (points > np.array(shape[:2]) + 0.5)).any(axis=1)
+        beyond = over > ROUNDING
+        return Outside(len(large), int(beyond.sum()), float(over.max()) * self.thickness, float(beside.mean()))
+
+
+def contour_area(contour: np.ndarray) -> float:
+    """Area of a closed planar contour by its first two coordinates, in their units squared."""
+    x, y = (contour[:, :2] - contour[0, :2]).T
+    return float(abs(x @ np.roll(y, -1) - y @ np.roll(x, -1)) / 2)
 
 
 def find_planes(contours: Sequence[np.ndarray], affine: np.ndarray) -> Planes:

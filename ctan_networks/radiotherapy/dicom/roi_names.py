@@ -8,15 +8,42 @@ from collections.abc import Mapping, Sequence
 
 from ctan_networks.errors import ConfigError, DataError
 
-__all__ = ["match_rois"]
+__all__ = ["complete_patterns", "match_rois", "pattern_example"]
+
+Patterns = Mapping[str, Sequence[str]]
 
 
-def match_rois(rois: Sequence[str], patterns: Mapping[str, Sequence[str]]) -> tuple[dict[str, str], list[str]]:
+def complete_patterns(usual: Patterns, own: Mapping[str, Sequence[str] | str] | None = None) -> dict[str, list[str]]:
+    """Patterns of all structures: one's own for those that are given, the usual ones for the others.
+
+    Args:
+        usual: structure to patterns of ROI names.
+        own: structure to its pattern or patterns, which replace the usual ones of this structure.
+
+    Raises:
+        ConfigError: when there is no structure of a name, or patterns are no text.
+
+    """
+    merged = {name: list(patterns) for name, patterns in usual.items()}
+    if not isinstance(own or {}, Mapping):
+        raise ConfigError(f"roi_patterns must name structures and their patterns, got {own!r}. {_form('PTV')}")
+    for name, patterns in (own or {}).items():
+        listed = [patterns] if isinstance(patterns, str) else list(patterns or ())
+        if name not in merged:
+            raise ConfigError(f"roi_patterns: there is no structure {name}. The structures are {', '.join(merged)}.")
+        if not listed or not all(isinstance(pattern, str) for pattern in listed):
+            raise ConfigError(f"roi_patterns: the patterns of {name} must be text, got {patterns!r}. {_form(name)}")
+        merged[name] = listed
+    return merged
+
+
+def match_rois(rois: Sequence[str], patterns: Patterns) -> tuple[dict[str, str], list[str]]:
     """Find the ROI of each structure.
 
-    A pattern is a regular expression that must match a whole name; case, and spaces, underscores, dots and hyphens,
-    count for nothing: ``"fem(oral)?head(lt?|left)"`` matches ``Femoral Head Lt`` and ``Fem_Head_L``. A structure's
-    patterns are tried in their order, so that "bladder" comes before "bladder.*" where both are drawn.
+    A pattern is the name of an ROI, or a regular expression that must match a whole name. Case, and spaces,
+    underscores, dots and hyphens of the name, count for nothing: ``"fem(oral)?head(lt?|left)"`` matches
+    ``Femoral Head Lt`` and ``Fem_Head_L``. A structure's patterns are tried in their order, so that "bladder" comes
+    before "bladder.*" where both are drawn.
 
     Args:
         rois: names of the ROIs that have contours.
@@ -30,24 +57,44 @@ def match_rois(rois: Sequence[str], patterns: Mapping[str, Sequence[str]]) -> tu
         DataError: when one pattern matches two ROIs.
 
     """
-    plain = {roi: re.sub(r"[\s_.\-]+", "", roi).lower() for roi in rois}
+    plain = {roi: _plain(roi) for roi in rois}
     found: dict[str, str] = {}
     for structure, expressions in patterns.items():
         for expression in expressions:
-            try:
-                compiled = re.compile(expression, re.IGNORECASE)
-            except re.error as error:
-                raise ConfigError(
-                    f"structure {structure}: the pattern {expression!r} is no regular expression ({error})."
-                ) from error
-            fitting = [roi for roi, name in plain.items() if compiled.fullmatch(name)]
+            fitting = _fitting(plain, structure, expression)
             if len(fitting) > 1:
                 raise DataError(
                     f"structure {structure}: the pattern {expression!r} fits {len(fitting)} ROIs: {', '.join(fitting)}."
-                    " Make the patterns narrower, put the one to be used first, or rename an ROI."
+                    f" Name the one to use, {pattern_example(structure, fitting[0])}, or rename an ROI."
                 )
             if fitting:
                 found[structure] = fitting[0]
                 break
     used = set(found.values())
     return found, [roi for roi in rois if roi not in used]
+
+
+def pattern_example(structure: str, roi: str) -> str:
+    """How to say on the command line which ROI a structure is."""
+    return f'such as --roi_patterns "{{{structure!r}: [{roi!r}]}}"'
+
+
+def _form(structure: str) -> str:
+    return f"Write them {pattern_example(structure, 'my name of it')}."
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\s_.\-]+", "", name).lower()
+
+
+def _fitting(plain: Mapping[str, str], structure: str, expression: str) -> list[str]:
+    named = [roi for roi, name in plain.items() if name == _plain(expression)]
+    try:
+        compiled = re.compile(expression, re.IGNORECASE)
+    except re.error as error:
+        if named:
+            return named
+        raise ConfigError(
+            f"structure {structure}: the pattern {expression!r} is no ROI's name and no regular expression ({error})."
+        ) from error
+    return [roi for roi, name in plain.items() if roi in named or compiled.fullmatch(name)]

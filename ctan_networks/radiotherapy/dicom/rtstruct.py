@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,7 +15,7 @@ import pydicom
 from ctan_networks.errors import DataError
 from ctan_networks.radiotherapy.dicom.elements import items, number, numbers, read_dicom, text
 
-__all__ = ["Structure", "read_structures", "referenced_series"]
+__all__ = ["Structure", "are_same_contours", "read_structures", "referenced_images", "referenced_series"]
 
 logger = logging.getLogger(__name__)
 
@@ -35,6 +35,7 @@ class Structure:
         kind: RTROIInterpretedType, such as "PTV", "ORGAN", "EXTERNAL"; empty when not stated.
         contours: each ``[N, 3]`` LPS coordinates in mm, N at least 3.
         frame_of_reference: UID of the frame in which the coordinates are.
+        images: SOPInstanceUIDs of the images that its contours name.
 
     """
 
@@ -43,20 +44,22 @@ class Structure:
     kind: str
     contours: tuple[np.ndarray, ...]
     frame_of_reference: str
+    images: frozenset[str] = frozenset()
 
 
 def read_structures(file: Path, dataset: pydicom.Dataset | None = None) -> list[Structure]:
     """Read the ROIs of an RTSTRUCT, those without contours too.
 
-    Contours that enclose no area (POINT, OPEN_PLANAR, OPEN_NONPLANAR, fewer than three points) are passed over, and
-    named in the log.
+    Contours that enclose no area (POINT, OPEN_PLANAR, OPEN_NONPLANAR, fewer than three points), and contours of a
+    number that no ROI has, are passed over, and counted in the log.
 
     Args:
         file: the file.
         dataset: what it holds, where it has been read already.
 
     Raises:
-        DataError: when the file is no structure set, or its contour data are damaged.
+        DataError: when the file is no structure set, its contour data are damaged, two ROIs have one number, or one ROI
+            has two different lists of contours.
 
     """
     data = dataset if dataset is not None else read_dicom(file)
@@ -67,17 +70,25 @@ def read_structures(file: Path, dataset: pydicom.Dataset | None = None) -> list[
         for o in items(file, data, "RTROIObservationsSequence")
     }
     drawn: dict[int, list[np.ndarray]] = {}
+    images: dict[int, set[str]] = {}
     passed_over: dict[str, int] = {}
     for roi in items(file, data, "ROIContourSequence"):
         owner = _roi_number(file, roi, "ReferencedROINumber")
+        closed = []
         for contour in items(file, roi, "ContourSequence"):
             kind = text(file, contour, "ContourGeometricType")
             points = _points(file, contour)
             if kind in CLOSED and len(points) >= 3:
-                drawn.setdefault(owner, []).append(points)
+                closed.append(points)
+                named = items(file, contour, "ContourImageSequence")
+                images.setdefault(owner, set()).update(text(file, i, "ReferencedSOPInstanceUID") for i in named)
             else:
                 reason = kind if kind not in CLOSED else "fewer than 3 points"
                 passed_over[reason] = passed_over.get(reason, 0) + 1
+        known = drawn.setdefault(owner, closed)
+        if known and closed and not are_same_contours(known, closed):
+            raise DataError(f"{file}: ROI number {owner} has two lists of contours that differ. Export it again.")
+        drawn[owner] = known or closed
     if passed_over:
         counts = ", ".join(f"{count} {kind or 'without type'}" for kind, count in passed_over.items())
         logger.info("%s: contours that enclose no area are passed over: %s", file.name, counts)
@@ -92,6 +103,15 @@ def read_structures(file: Path, dataset: pydicom.Dataset | None = None) -> list[
             kind=kinds.get(own, ""),
             contours=tuple(drawn.get(own, ())),
             frame_of_reference=text(file, roi, "ReferencedFrameOfReferenceUID"),
+            images=frozenset(images.get(own, set()) - {""}),
+        )
+    nobodys = {owner: len(contours) for owner, contours in drawn.items() if contours and owner not in structures}
+    if nobodys:
+        logger.warning(
+            "%s: %d contours are left out: they have the ROI numbers %s, which no ROI of the structure set has",
+            file.name,
+            sum(nobodys.values()),
+            ", ".join(str(owner) for owner in sorted(nobodys)),
         )
     return list(structures.values())
 
@@ -115,13 +135,29 @@ def referenced_series(dataset: pydicom.Dataset, file: str | os.PathLike = "the s
     } - {""}
 
 
-def by_name(structures: Sequence[Structure]) -> Mapping[str, Structure]:
-    """Structures by their names; of two with one name, the first that has contours."""
-    named: dict[str, Structure] = {}
-    for structure in structures:
-        if structure.name not in named or not named[structure.name].contours:
-            named[structure.name] = structure
-    return named
+def referenced_images(dataset: pydicom.Dataset, file: str | os.PathLike = "the structure set") -> dict[str, str]:
+    """The images that a structure set lists: SOPInstanceUID to the SeriesInstanceUID under which it stands.
+
+    Args:
+        dataset: the structure set.
+        file: what errors name.
+
+    Raises:
+        DataError: when its references are damaged.
+
+    """
+    return {
+        text(file, image, "ReferencedSOPInstanceUID"): text(file, series, "SeriesInstanceUID")
+        for frame in items(file, dataset, "ReferencedFrameOfReferenceSequence")
+        for study in items(file, frame, "RTReferencedStudySequence")
+        for series in items(file, study, "RTReferencedSeriesSequence")
+        for image in items(file, series, "ContourImageSequence")
+    }
+
+
+def are_same_contours(one: Sequence[np.ndarray], other: Sequence[np.ndarray]) -> bool:
+    """Whether two lists of contours are the same, point by point."""
+    return len(one) == len(other) and all(np.array_equal(a, b) for a, b in zip(one, other, strict=True))
 
 
 def _roi_number(file: Path, item: pydicom.Dataset, name: str) -> int:

@@ -11,8 +11,9 @@ from ctan_networks.errors import DataError
 from ctan_networks.radiotherapy.dicom.ct_series import refuse_damaged
 from ctan_networks.radiotherapy.dicom.elements import items, read_dicom, read_known, text
 from ctan_networks.radiotherapy.dicom.identity import PatientIdentity, refuse_several_patients
-from ctan_networks.radiotherapy.dicom.patient_folder import PatientObjects, choose_structures
+from ctan_networks.radiotherapy.dicom.patient_folder import PatientObjects
 from ctan_networks.radiotherapy.dicom.plan_dose import PlannedDose, choose_planned_dose, each_once
+from ctan_networks.radiotherapy.dicom.structure_sets import choose_structures
 
 __all__ = ["read_structures_and_dose"]
 

@@ -20,7 +20,7 @@ from ctan_networks.radiotherapy.dicom.contour_dvh import contour_dvh
 from ctan_networks.radiotherapy.dicom.elements import read_dicom
 from ctan_networks.radiotherapy.dicom.prescription import prescriptions_of_targets
 from ctan_networks.radiotherapy.dicom.rtdose import DoseGrid, read_dose
-from ctan_networks.radiotherapy.dicom.rtstruct import by_name, read_structures
+from ctan_networks.radiotherapy.dicom.rtstruct import read_structures
 from ctan_networks.radiotherapy.dicom.stored_dvh import read_stored_dvhs
 
 pytestmark = pytest.mark.realdata
@@ -54,7 +54,7 @@ def prostate(plans):
     affine[:3, :3] = itk.array_from_matrix(image.GetDirection()) * np.array(image.GetSpacing())
     affine[:3, 3] = image.GetOrigin()
     grid = DoseGrid(dose, affine, np.arange(dose.shape[2]) * image.GetSpacing()[2], "")
-    structures = by_name(read_structures(next(folder.glob("RS*.dcm"))))
+    structures = {s.name: s for s in read_structures(next(folder.glob("RS*.dcm")))}
     tables = [pd.read_csv(folder / f"EclipseProstate_DvhTable_{system}.csv") for system in ("Eclipse", "CERR")]
     return grid, structures, *tables
 
@@ -123,7 +123,7 @@ def test_matrads_phantom_is_one_case(plans, tmp_path):
     ct, first, second = (nib.load(tmp_path / "case" / f"{n}.nii.gz").get_fdata() for n in ("ct", "First", "Second"))
     # All of it is water in air, and structures lie in the water.
     assert set(np.unique(ct)) == {-1000, 0} and (ct[(first > 0) | (second > 0)] == 0).all()
-    drawn = by_name(read_structures(plans / "matrad_phantom" / "RTstruct.dcm"))
+    drawn = {s.name: s for s in read_structures(plans / "matrad_phantom" / "RTstruct.dcm")}
     for mask, name in ((first, "Volume1"), (second, "Volume2")):
         # Slices 3 mm apart; the area of each contour by the shoelace formula.
         area = sum(

@@ -7,7 +7,7 @@ import pytest
 from pydicom.sequence import Sequence
 
 from ctan_networks.errors import DataError
-from ctan_networks.radiotherapy.dicom.rtstruct import by_name, read_structures, referenced_series
+from ctan_networks.radiotherapy.dicom.rtstruct import read_structures, referenced_series
 
 FILE = Path("structures.dcm")
 SQUARE = [0.0, 0.0, 5.0, 10.0, 0.0, 5.0, 10.0, 10.0, 5.0, 0.0, 10.0, 5.0]
@@ -50,16 +50,11 @@ def test_only_contours_that_enclose_an_area_count(caplog):
         },
         {1: " PTV ", 2: "Isocentre", 3: "Never drawn"},
     )
-    found = by_name(read_structures(FILE, data))
+    found = {s.name: s for s in read_structures(FILE, data)}
     assert {name: len(s.contours) for name, s in found.items()} == {"PTV": 2, "Isocentre": 0, "Never drawn": 0}
     assert found["PTV"].kind == "PTV" and np.array_equal(found["PTV"].contours[0], np.reshape(SQUARE, (4, 3)))
     for words in ("2 POINT", "1 OPEN_PLANAR", "1 OPEN_NONPLANAR", "1 fewer than 3 points"):
         assert words in caplog.text
-
-
-def test_of_two_rois_with_one_name_the_drawn_one_counts():
-    data = structure_set({2: [contour("CLOSED_PLANAR", SQUARE)]}, {1: "Bladder", 2: "Bladder"})
-    assert by_name(read_structures(FILE, data))["Bladder"].number == 2
 
 
 def test_what_is_damaged_is_named():

@@ -12,7 +12,7 @@ from ctan_networks.errors import DataError
 from ctan_networks.radiotherapy.dicom.ct_series import make_series
 from ctan_networks.radiotherapy.dicom.rasterise import rasterise
 from ctan_networks.radiotherapy.dicom.rtdose import read_dose, resample_dose
-from ctan_networks.radiotherapy.dicom.rtstruct import by_name, read_structures, referenced_series
+from ctan_networks.radiotherapy.dicom.rtstruct import read_structures, referenced_series
 from ctan_networks.radiotherapy.dicom.write import decimal
 from ctan_networks.radiotherapy.dicom.write_ct import write_ct_series
 from ctan_networks.radiotherapy.dicom.write_rtdose import write_rtdose
@@ -80,7 +80,7 @@ def test_the_ct_comes_back(written):
 
 def test_masks_come_back_voxel_by_voxel(written):
     folder, ct, _, masks, _ = written
-    structures = by_name(read_structures(folder / "RS.dcm"))
+    structures = {s.name: s for s in read_structures(folder / "RS.dcm")}
     assert list(structures) == list(masks)
     for name, mask in masks.items():
         assert np.array_equal(rasterise(structures[name].contours, ct.affine, SHAPE), mask), name
