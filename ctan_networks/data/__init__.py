@@ -8,7 +8,7 @@ from typing import Any
 from ctan_networks._moved import moved_name
 from ctan_networks.data.cached_dataset import CachedDataset
 from ctan_networks.data.case_parts import case_parts
-from ctan_networks.data.class_weights import class_weights
+from ctan_networks.data.class_weights import class_shares, class_weights
 from ctan_networks.data.epoch_sampler import EpochSampler
 from ctan_networks.data.mask_reader import MaskReader
 from ctan_networks.data.phantom_marker import is_phantom
@@ -24,6 +24,7 @@ __all__ = [
     "PhotoReader",
     "ReadableCases",
     "case_parts",
+    "class_shares",
     "class_weights",
     "fold_of",
     "is_phantom",

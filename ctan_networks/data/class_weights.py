@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Weights of classes by how rare they are."""
+"""How frequent classes are, and weights by how rare they are."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 
 from ctan_networks.errors import ConfigError, DataError
 
-__all__ = ["class_weights"]
+__all__ = ["class_shares", "class_weights"]
 
 logger = logging.getLogger(__name__)
 
@@ -32,14 +32,37 @@ def class_weights(items: Sequence[Mapping[str, Any]], task: str, classes: int, b
     """
     if balance < 0:
         raise ConfigError(f"balance must be at least 0, got {balance}.")
-    counts = Counter(item[task] for item in items if task in item)
+    counts = _count(items, task, classes)
     if not counts:
         logger.warning("no training case has a label for %s: the task learns nothing.", task)
         return [1.0] * classes
-    strangers = [label for label in counts if label not in range(classes)]
-    if strangers:
-        raise DataError(f"labels for {task} must be 0 to {classes - 1}, found {strangers}.")
     total, rarest = sum(counts.values()), min(counts.values())
     raw = [(total / counts.get(k, rarest)) ** balance for k in range(classes)]
     mean = sum(raw[k] * count for k, count in counts.items()) / total
     return [weight / mean for weight in raw]
+
+
+def class_shares(items: Sequence[Mapping[str, Any]], task: str, classes: int) -> list[float]:
+    """The share of each class among the cases; their sum is 1.
+
+    Args:
+        items: the training cases; those without the label do not count. When none has it, all classes have the same.
+        task: key of the label, a class number from 0.
+        classes: how many there are. One that no case has counts as if it had as many as the rarest.
+
+    Raises:
+        DataError: when a label is not a class number.
+
+    """
+    counts = _count(items, task, classes)
+    rarest = min(counts.values(), default=1)
+    numbers = [counts.get(k, rarest) for k in range(classes)]
+    return [number / sum(numbers) for number in numbers]
+
+
+def _count(items: Sequence[Mapping[str, Any]], task: str, classes: int) -> Counter:
+    counts = Counter(item[task] for item in items if task in item)
+    strangers = [label for label in counts if label not in range(classes)]
+    if strangers:
+        raise DataError(f"labels for {task} must be 0 to {classes - 1}, found {strangers}.")
+    return counts

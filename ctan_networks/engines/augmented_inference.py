@@ -3,11 +3,13 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import torch
 from monai.inferers import Inferer
+from monai.utils import ensure_tuple
 
 from ctan_networks.blocks.stacking import split_stacked
 from ctan_networks.errors import ConfigError
@@ -16,7 +18,7 @@ __all__ = ["TestTimeAugmentation"]
 
 
 class TestTimeAugmentation(Inferer):
-    """Runs another inferer on a case, on its left-right mirror image, and with the image's values scaled.
+    """Runs another inferer on a case, on its mirror images, and with the image's values scaled.
 
     Each task's output becomes the mean over these members: of probabilities for segmentation and classification (given
     back as logits), of values for regression. ``<task>_uncertainty`` stands beside it: the entropy of the mean
@@ -26,11 +28,12 @@ class TestTimeAugmentation(Inferer):
     Args:
         inferer: the one to run, for example ``SlidingWindowInferer``.
         tasks: the network's task list.
-        axis: the spatial axis from left to right.
+        axis: the spatial axis from left to right; or several axes, of which every combination is mirrored. Partners
+            change places where the first is.
         inputs: names of the input's channels.
         structures: segmentation task to the names of its channels.
         pairs: pairs of names that change places in a mirror image, such as ``[["LeftParotid", "RightParotid"]]``.
-        scales: factors of the first input channel; the mirror image is taken with each.
+        scales: factors of the first input channel; the mirror images are taken with each.
         enabled: False: run the inferer as it is.
 
     Raises:
@@ -45,7 +48,7 @@ class TestTimeAugmentation(Inferer):
         self,
         inferer: Inferer,
         tasks: Mapping[str, Mapping[str, Any]],
-        axis: int,
+        axis: int | Sequence[int],
         inputs: Sequence[str],
         structures: Mapping[str, Sequence[str]],
         pairs: Sequence[Sequence[str]] = (),
@@ -57,7 +60,7 @@ class TestTimeAugmentation(Inferer):
             raise ConfigError("TestTimeAugmentation: give at least one factor, such as scales [1.0].")
         self.inferer = inferer
         self.tasks = tasks
-        self.dim = axis + 2
+        self.dims = [number + 2 for number in ensure_tuple(axis)]
         self.input_order = _mirrored_order(inputs, pairs)
         self.orders = {task: _mirrored_order(names, pairs) for task, names in structures.items() if task in tasks}
         self.scales = [float(scale) for scale in scales]
@@ -69,16 +72,16 @@ class TestTimeAugmentation(Inferer):
             return self.inferer(inputs, network, *args, **kwargs)
         first: dict[str, torch.Tensor] = {}
         second: dict[str, torch.Tensor] = {}
+        mirrorings = list(itertools.product((False, True), repeat=len(self.dims)))
         for scale in self.scales:
             scaled = torch.cat([inputs[:, :1] * scale, inputs[:, 1:]], dim=1)
-            for mirrored in (False, True):
-                given = scaled[:, self.input_order].flip(self.dim) if mirrored else scaled
+            for mirrored in mirrorings:
+                given = self._mirror(scaled, self.input_order, mirrored)
                 for task, value in self._outputs(self.inferer(given, network, *args, **kwargs)).items():
-                    back = self._mirror_back(task, value) if mirrored else value
-                    plain = self._probabilities(task, back).double()
+                    plain = self._probabilities(task, self._mirror_back(task, value, mirrored)).double()
                     first[task] = first.get(task, 0) + plain
                     second[task] = second.get(task, 0) + plain**2
-        members = 2 * len(self.scales)
+        members = len(mirrorings) * len(self.scales)
         out: dict[str, torch.Tensor] = {}
         for task, total in first.items():
             mean = total / members
@@ -90,11 +93,17 @@ class TestTimeAugmentation(Inferer):
     def _outputs(self, out: Any) -> dict[str, torch.Tensor]:
         return dict(out) if isinstance(out, Mapping) else split_stacked(out, self.tasks)
 
-    def _mirror_back(self, task: str, value: torch.Tensor) -> torch.Tensor:
+    def _mirror(self, value: torch.Tensor, order: Sequence[int] | None, mirrored: Sequence[bool]) -> torch.Tensor:
+        """Mirror along some axes; with the first of them the channels take another order."""
+        if not any(mirrored):
+            return value
+        value = value[:, order] if order is not None and mirrored[0] else value
+        return value.flip([dim for dim, along in zip(self.dims, mirrored, strict=True) if along])
+
+    def _mirror_back(self, task: str, value: torch.Tensor, mirrored: Sequence[bool]) -> torch.Tensor:
         if self.tasks[task]["kind"] == "classification":
             return value
-        back = value.flip(self.dim)
-        return back[:, self.orders[task]] if task in self.orders else back
+        return self._mirror(value, self.orders.get(task), mirrored)
 
     def _probabilities(self, task: str, value: torch.Tensor) -> torch.Tensor:
         kind = self.tasks[task]["kind"]

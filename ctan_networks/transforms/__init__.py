@@ -10,6 +10,7 @@ from ctan_networks.transforms.answers import SaveProbabilityJSONd
 from ctan_networks.transforms.cache_boundary import CacheBoundary
 from ctan_networks.transforms.invert_masks import InvertMasksd
 from ctan_networks.transforms.labels import CompleteLabelsd
+from ctan_networks.transforms.logit_adjustment import LogitAdjustmentd
 from ctan_networks.transforms.masks import TurnMasksd
 from ctan_networks.transforms.outputs import SameGridd, SplitOutputsd
 from ctan_networks.transforms.save import SaveCased, SaveMaskd
@@ -26,6 +27,7 @@ __all__ = [
     "InvertMasksd",
     "KeepKeysSpacingd",
     "LabelMapd",
+    "LogitAdjustmentd",
     "ProbabilitySummaryd",
     "RandMirrorPatientd",
     "SameGridd",

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from ctan_networks.data import class_weights, fold_of, labelled, split_cases
+from ctan_networks.data import class_shares, class_weights, fold_of, labelled, split_cases
 from ctan_networks.data.splits import split_groups
 from ctan_networks.errors import ConfigError, DataError
 
@@ -213,6 +213,15 @@ def test_labelled(tmp_path):
     assert [i["case"] for i in labelled(items, ["x", "y"])] == ["a", "b"]
     with pytest.raises(DataError, match="label for z"):
         labelled(items, ["z"])
+
+
+def test_class_shares():
+    items = [{"d": 0}, {"d": 0}, {"d": 0}, {"d": 1}, {"other": 2}]
+    assert class_shares(items, "d", 2) == [0.75, 0.25]
+    assert class_shares(items, "d", 3) == [0.6, 0.2, 0.2]
+    assert class_shares([], "d", 2) == [0.5, 0.5]
+    with pytest.raises(DataError, match="0 to 0"):
+        class_shares(items, "d", 1)
 
 
 def test_class_weights_are_those_of_scikit_learn():

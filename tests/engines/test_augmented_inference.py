@@ -98,3 +98,23 @@ def test_errors():
         make(inputs=["ct", "left"])
     with pytest.raises(ConfigError, match="at least one factor"):
         make(scales=[])
+
+
+def test_several_axes_are_mirrored_in_every_combination():
+    """Partners change places with the first axis alone; the mean knows no corner."""
+    seen = []
+
+    def network(x: torch.Tensor) -> dict[str, torch.Tensor]:
+        seen.append(x)
+        return {"seg": x[:, :1].repeat(1, 3, 1, 1, 1), "dose": x, "cls": x.mean((1, 2, 3, 4))[:, None].repeat(1, 2)}
+
+    x = torch.rand(1, 1, 3, 4, 2, generator=torch.Generator().manual_seed(0))
+    corner = torch.zeros_like(x)
+    corner[..., 0, 0, 0] = 1.0
+    found = make(axis=[1, 0])(x, lambda given: network(given) | {"dose": corner})
+    for given, dims in zip(seen, ([], [2], [3], [2, 3]), strict=True):
+        assert torch.equal(given, x.flip(dims))
+    quarter = torch.zeros(1, 1, 3, 4, 2)
+    quarter[:, :, ::2, ::3, 0] = 0.25
+    torch.testing.assert_close(found["dose"], quarter)
+    torch.testing.assert_close(found["seg"].sigmoid(), x.sigmoid().repeat(1, 3, 1, 1, 1), atol=1e-6, rtol=0)

@@ -139,6 +139,30 @@ def test_evaluation_agrees_with_what_inference_writes(bundle, cohort, trained, t
     assert summary["phantom"] is True and "PHANTOM" in (evaluation / "report.html").read_text()
 
 
+def test_mirroring_and_logit_adjustment_are_switches(bundle, cohort, trained, tmp_path):
+    """Inference with both gives what its own probabilities for the mirror images and the training's classes make."""
+    described = json.loads((trained / "model.json").read_text())
+    assert described["logit_adjustment"] == 0 and sum(described["prior"]) == pytest.approx(1)
+    photo = next(cohort.rglob("*.jpg"))
+    for name, flips in {"as_it_is": [], "across": [1], "down": [0], "both": [0, 1]}.items():
+        (tmp_path / "images").mkdir(exist_ok=True)
+        pixels = np.asarray(Image.open(photo).resize((32, 32)))
+        Image.fromarray(np.flip(pixels, flips) if flips else pixels).save(tmp_path / "images" / f"{name}.png")
+
+    def probabilities(output: str, **switches) -> np.ndarray:
+        out = bundle.infer(tmp_path / "images", trained, tmp_path / output, **switches)
+        return pd.read_csv(out / "diagnosis.csv")[[f"p_diagnosis_{name}" for name in CLASSES]].to_numpy()
+
+    plain = probabilities("plain")
+    mean = probabilities("mirrored", test_time_mirroring=True)
+    np.testing.assert_allclose(mean, np.broadcast_to(plain.mean(0), mean.shape), atol=2e-4)
+    wanted = plain / np.sqrt(described["prior"])
+    adjusted = probabilities("adjusted", logit_adjustment=0.5)
+    np.testing.assert_allclose(adjusted, wanted / wanted.sum(1, keepdims=True), atol=2e-4)
+    summary = bundle.evaluate(cohort, trained, evaluation_dir=str(tmp_path / "e"), logit_adjustment=0.5)
+    assert summary["details"]["logit_adjustment"] == 0.5
+
+
 def test_a_batch_without_any_mask_or_any_diagnosis(bundle, cohort, tmp_path):
     """Masks of two images only: most batches have none."""
     data = tmp_path / "data"

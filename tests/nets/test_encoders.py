@@ -287,6 +287,14 @@ def test_plain_encoder_starts_from_another_networks(tmp_path):
     assert all(torch.equal(v, second.encoder.state_dict()[k]) for k, v in first.encoder.state_dict().items())
 
 
+@pytest.mark.parametrize("encoder", ["plain", "small"])
+def test_an_encoder_starts_from_a_whole_network(tmp_path, encoder):
+    first = small("ctan", encoder, seed=1)
+    torch.save(first.state_dict(), tmp_path / "model.pt")
+    second = small("stl", encoder, seed=2, encoder_weights=tmp_path / "model.pt")
+    assert all(torch.equal(v, second.encoder.state_dict()[k]) for k, v in first.encoder.state_dict().items())
+
+
 @pytest.mark.parametrize(("network", "weights", "said"), [("plain", "small", "--encoder"), ("small", "plain", "plain")])
 def test_a_checkpoint_of_another_encoder_says_so(network, weights, said):
     with pytest.raises(ConfigError, match=f"Their encoder is .*{said}"):
