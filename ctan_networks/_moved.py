@@ -72,5 +72,5 @@ def keep_old_packages(root: str) -> None:
     """Make the packages importable of which nothing is left but moved names."""
     for old in GONE:
         module = ModuleType(f"{root}.{old}", "Moved: see ctan_networks._moved.")
-        module.__getattr__ = lambda name, package=module.__name__: moved_name(package, name)  # type: ignore[method-assign]
+        module.__getattr__ = lambda name, package=module.__name__: moved_name(package, name)  # type: ignore[method-assign,misc]
         sys.modules.setdefault(module.__name__, module)

@@ -9,16 +9,18 @@ import tempfile
 import time
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 from ctan_networks.errors import DataError
 
 __all__ = [
     "archive_damage",
     "atomic_path",
+    "case_name",
     "derive_seed",
     "file_name",
     "name_of_image",
@@ -98,6 +100,11 @@ def file_name(name: str) -> str:
     :py:func:`ctan_networks.data.case_list.refuse_same_names`.
     """
     return shortened(re.sub(r"^\.+", "_", re.sub(r"[^\w.-]+", "_", name)), NAME_BYTES) or "case"
+
+
+def case_name(data: Mapping[Hashable, Any]) -> str:
+    """The case's name, fit to be a file name; that of its image, which MONAI Label gives, where it has none."""
+    return file_name(str(data.get("case") or name_of_image(str(data.get("image_path", "case")))))
 
 
 def shortened(name: str, limit: int) -> str:

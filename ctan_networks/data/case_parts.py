@@ -9,8 +9,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from ctan_networks.data.splits import COLUMNS, split_cases, split_groups
 from ctan_networks.utils import atomic_path
 
@@ -67,6 +65,8 @@ def _write_named(
     items: Sequence[Item], named: Mapping[str, str], file: Path, fractions: Mapping[str, float], seed: int
 ) -> None:
     """Write the parts that the list names, unless the file says the same already."""
+    import pandas as pd
+
     divided = "validation" in named.values()
     part = dict(named)
     if not divided:

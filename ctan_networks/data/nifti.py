@@ -8,12 +8,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import nibabel as nib
 import numpy as np
 from monai.data import NibabelReader
-from nibabel.fileholders import FileHolder
 
 from ctan_networks.errors import DataError
 from ctan_networks.reading import (
@@ -24,6 +22,9 @@ from ctan_networks.reading import (
     library_errors,
     require_file,
 )
+
+if TYPE_CHECKING:
+    import nibabel as nib
 
 __all__ = ["nifti_header", "read_nifti", "read_nifti_array"]
 
@@ -46,6 +47,8 @@ def nifti_header(path: Path, channels: bool = False) -> nib.Nifti1Image:
         DataError: when it is no NIfTI volume of three dimensions, is cut short, or its header makes no sense.
 
     """
+    import nibabel as nib
+
     size = require_file(path)
     with library_errors(path, "Check that the file is whole."):
         image = nib.load(path)
@@ -115,6 +118,8 @@ def _whole(path: Path, channels: bool = False) -> Iterator[nib.Nifti1Image]:
 
     nibabel stops reading where the volume ends, and does not see the checksum behind it.
     """
+    from nibabel.fileholders import FileHolder
+
     image = nifti_header(path, channels)
     if not _is_compressed(path):
         yield image

@@ -10,9 +10,6 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-from sklearn.model_selection import train_test_split
-
 from ctan_networks.data.tables import read_table
 from ctan_networks.errors import ConfigError, DataError
 from ctan_networks.reading import is_there
@@ -231,6 +228,8 @@ def split_groups(strata: Mapping[str, str], fractions: Mapping[str, float], seed
 
 
 def _take(groups: list[str], labels: list[str], count: int, seed: int) -> tuple[list[int], list[int]]:
+    from sklearn.model_selection import train_test_split
+
     if count in (0, len(groups)):
         everything = list(range(len(groups)))
         return (everything, []) if count else ([], everything)
@@ -251,6 +250,8 @@ def _draw(
     seed: int,
     inspect: Callable[[Sequence[Item]], list[Item]] | None,
 ) -> dict[str, list[Item]]:
+    import pandas as pd
+
     usable = [{"group": item["case"], **item} for item in items if UNUSABLE not in item]
     if inspect is not None and usable:
         usable = inspect(usable)

@@ -9,11 +9,13 @@ import io
 import os
 from collections import Counter
 from pathlib import Path
-
-import pandas as pd
+from typing import TYPE_CHECKING
 
 from ctan_networks.errors import DataError
 from ctan_networks.reading import require_file
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["delimiter_of", "read_header", "read_table"]
 
@@ -41,6 +43,8 @@ def read_table(file: str | os.PathLike, advice: str, errors: str = "strict") -> 
         DataError: names the file, the line where one is wrong, and what to do.
 
     """
+    import pandas as pd
+
     size = require_file(file, advice)
     if size > MAX_BYTES:
         raise DataError(f"{file} has {size} bytes; tables of at most {MAX_BYTES} are read. {advice}")

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import csv
 import logging
 import os
 import time
@@ -10,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import torch
 from ignite.engine import Engine, Events
 
@@ -129,10 +129,12 @@ class ProbabilityTable:
         if len(self.rows) == self.written or rank() > 0:
             return
         started = time.monotonic()
-        table = pd.DataFrame(list(self.rows.values()), columns=self.columns)
-        with result_path(self.path) as path:
-            # A name of a file need not be Unicode.
-            table.to_csv(path, index=False, errors="backslashreplace")
+        # A name of a file need not be Unicode.
+        with (
+            result_path(self.path) as path,
+            open(path, "w", newline="", encoding="utf-8", errors="backslashreplace") as file,
+        ):
+            csv.writer(file, lineterminator=os.linesep).writerows([self.columns, *self.rows.values()])
         self.written = len(self.rows)
         ended = time.monotonic()
         self.next_writing = ended + max(self.every, (ended - started) / WRITING_SHARE)

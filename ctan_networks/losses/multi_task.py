@@ -184,8 +184,9 @@ class MultiTaskLoss(nn.Module):
         means = {task: sums[k] / batches[k] if batches[k] else math.nan for k, task in enumerate(self.tasks)}
         self.weighting.update(means)
         for module in self.losses.values():
-            if hasattr(module, "end_epoch"):
-                module.end_epoch()
+            end_epoch: Any = getattr(module, "end_epoch", None)
+            if end_epoch is not None:
+                end_epoch()
         self.reset()
         return means
 

@@ -13,7 +13,8 @@ from ctan_networks.transforms.labels import CompleteLabelsd
 from ctan_networks.transforms.logit_adjustment import LogitAdjustmentd
 from ctan_networks.transforms.masks import TurnMasksd
 from ctan_networks.transforms.outputs import SameGridd, SplitOutputsd
-from ctan_networks.transforms.save import SaveCased, SaveMaskd
+from ctan_networks.transforms.save import SaveCased
+from ctan_networks.transforms.save_mask import SaveMaskd
 from ctan_networks.transforms.save_pictures import SavePicturesd
 from ctan_networks.transforms.spacing import KeepKeysSpacingd
 from ctan_networks.transforms.structures import LabelMapd, RandMirrorPatientd, UnpackStructuresd

@@ -15,8 +15,7 @@ from monai.config import KeysCollection
 from monai.transforms import MapTransform
 
 from ctan_networks.errors import ConfigError, DataError
-from ctan_networks.transforms.save import case_name
-from ctan_networks.utils import result_path
+from ctan_networks.utils import case_name, result_path
 
 __all__ = ["SaveProbabilityJSONd"]
 

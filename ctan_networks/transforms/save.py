@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Write a case's results: NIfTI for volumes, PNG for the masks of photographs."""
+"""Write a case's volumes as NIfTI."""
 
 from __future__ import annotations
 
@@ -9,25 +9,16 @@ from collections.abc import Hashable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import nibabel
 import numpy as np
 import torch
 from monai.config import KeysCollection
 from monai.transforms import MapTransform
-from nibabel.nifti1 import Nifti1Image
-from PIL import Image
 
-from ctan_networks.errors import DataError
-from ctan_networks.utils import file_name, name_of_image, result_path
+from ctan_networks.utils import case_name, result_path
 
-__all__ = ["SaveCased", "SaveMaskd"]
+__all__ = ["SaveCased"]
 
 logger = logging.getLogger(__name__)
-
-
-def case_name(data: Mapping[Hashable, Any]) -> str:
-    """The case's name, fit to be a file name; that of its image, which MONAI Label gives, where it has none."""
-    return file_name(str(data.get("case") or name_of_image(str(data.get("image_path", "case")))))
 
 
 def as_nifti_lays_it_out(volume: np.ndarray) -> np.ndarray:
@@ -77,6 +68,8 @@ class SaveCased(MapTransform):
         self.dtypes = tuple(dtypes)
 
     def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        import nibabel
+
         d = dict(data)
         name = case_name(d)
         written = {}
@@ -85,7 +78,7 @@ class SaveCased(MapTransform):
             array = torch.as_tensor(volume).detach().as_subclass(torch.Tensor).cpu().numpy()
             array = as_nifti_lays_it_out(array.astype(dtype, copy=False))
             affine = np.asarray(volume.affine)
-            image = Nifti1Image(array[..., 0] if array.shape[-1] == 1 else array, affine)
+            image = nibabel.Nifti1Image(array[..., 0] if array.shape[-1] == 1 else array, affine)
             # "Scanner anatomical", as MONAI writes it.
             image.set_qform(affine, 1)
             image.set_sform(affine, 1)
@@ -95,35 +88,3 @@ class SaveCased(MapTransform):
             written[postfix] = str(target)
         logger.info("case %s: written to %s", name, self.output_dir / name)
         return {**d, "files": {**d.get("files", {}), **written}}
-
-
-class SaveMaskd(MapTransform):
-    """Write the mask of a photograph as ``<output_dir>/<case>_<postfix>.png``, one grey channel of 0 and 255.
-
-    Args:
-        keys: 0/1 mask ``[1, x, y]``, axes as MONAI's PIL reader gives them.
-        output_dir: folder of the results.
-        postfix: end of the file's name.
-        allow_missing_keys: go on when a key is not there.
-
-    Raises:
-        DataError: when a mask has more than one channel.
-
-    """
-
-    def __init__(
-        self, keys: KeysCollection, output_dir: str | os.PathLike, postfix: str, allow_missing_keys: bool = False
-    ) -> None:
-        super().__init__(keys, allow_missing_keys)
-        self.output_dir = Path(output_dir)
-        self.postfix = postfix
-
-    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
-        d = dict(data)
-        for key in self.key_iterator(d):
-            mask = np.asarray(torch.as_tensor(d[key]).cpu())
-            if mask.ndim != 3 or len(mask) != 1:
-                raise DataError(f"case {d.get('case', '?')}: a PNG holds one mask [1, x, y], not {list(mask.shape)}.")
-            with result_path(self.output_dir / f"{case_name(d)}_{self.postfix}.png") as path:
-                Image.fromarray(((mask[0].T > 0) * 255).astype(np.uint8)).save(path)
-        return d

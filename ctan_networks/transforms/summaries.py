@@ -17,8 +17,7 @@ from monai.transforms import MapTransform, Transform
 from monai.utils import ensure_tuple_rep
 
 from ctan_networks.errors import ConfigError
-from ctan_networks.transforms.save import case_name
-from ctan_networks.utils import result_path
+from ctan_networks.utils import case_name, result_path
 from ctan_networks.workflow import trained_on
 
 __all__ = ["RESULT", "ProbabilitySummaryd", "SaveSummaryd"]

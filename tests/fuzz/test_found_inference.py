@@ -32,8 +32,7 @@ from ctan_networks.errors import ConfigError, DataError, causes, reason_of
 from ctan_networks.handlers import ProbabilityTable
 from ctan_networks.radiotherapy.transforms.export_dicom import ExportDICOMd
 from ctan_networks.transforms import DoseSummaryd, KeepKeysSpacingd, SaveSummaryd
-from ctan_networks.transforms.save import case_name
-from ctan_networks.utils import atomic_path, file_name, result_path
+from ctan_networks.utils import atomic_path, case_name, file_name, result_path
 from ctan_networks.workflow import require_output
 
 AFFINE = np.diag([-3.0, -3.0, 3.0, 1.0])

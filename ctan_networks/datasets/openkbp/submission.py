@@ -14,7 +14,7 @@ from monai.config import KeysCollection
 from monai.transforms import MapTransform
 
 from ctan_networks.datasets.openkbp.files import GRID, write_sparse_csv
-from ctan_networks.transforms.save import case_name
+from ctan_networks.utils import case_name
 
 __all__ = ["SaveSubmissiond"]
 

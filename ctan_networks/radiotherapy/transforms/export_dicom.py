@@ -21,8 +21,7 @@ from ctan_networks.radiotherapy.image_mark import SERIES
 from ctan_networks.radiotherapy.reference_ct import ReferenceCT, on_grid
 from ctan_networks.radiotherapy.results import export_dicom
 from ctan_networks.radiotherapy.transforms.dose_in_gray import UNIT
-from ctan_networks.transforms.save import case_name
-from ctan_networks.utils import shortened
+from ctan_networks.utils import case_name, shortened
 
 __all__ = ["ExportDICOMd"]
 

@@ -74,7 +74,7 @@ def dvh(
             stored = read_stored_dvhs(planned.doses[0][0], prescription=given)
         except DataError as error:
             logger.warning("stored DVHs are left out: %s", error)
-    levels = [float(x) for x in (levels if isinstance(levels, list | tuple) else [levels])]
+    levels = [float(x) for x in (levels if isinstance(levels, Sequence) else [levels])]
     found, left_out = structure_dvhs(known, grid, stored, end_slice)
     if not found:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in left_out.items())
