@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
 from ctan_networks.errors import DataError
 
-__all__ = ["BODY_HU", "body_middles", "check_sides", "mask_centre", "side_of"]
+__all__ = ["BODY_HU", "body_middles", "check_bits", "check_sides", "mask_centre", "side_of"]
 
 BODY_HU = -300.0
 """What is denser belongs to the body, or to what it lies on."""
@@ -97,3 +97,38 @@ def body_middles(hu: np.ndarray, affine: np.ndarray) -> np.ndarray:
             + [np.arange(hu.shape[2], dtype=float)]
         )
     return points.T @ affine[:3, :3].T + affine[:3, 3]
+
+
+def check_bits(
+    bits: np.ndarray, structures: Sequence[str], affine: np.ndarray, read_hu: Callable[[], np.ndarray | None]
+) -> None:
+    """Refuse structures of a bit field that lie on the wrong side; see :py:func:`check_sides`.
+
+    Args:
+        bits: bit field; bit k is set where structure k lies.
+        structures: names in the order of the bits.
+        affine: ``[4, 4]``, from voxels to RAS+ coordinates, as MONAI and NIfTI have them.
+        read_hu: reads the CT on the same grid, which is needed where a structure is there without its partner; None
+            where there is no CT.
+
+    Raises:
+        DataError: names the structures and what is wrong.
+
+    """
+    lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
+    # Slices last.
+    order = np.argsort(np.abs(lps[2, :3]), kind="stable")
+    lps[:, :3], bits = lps[:, order], bits.transpose(order)
+    masks = {name: (bits >> k) & 1 for k, name in enumerate(structures) if side_of(name) is not None}
+    masks = {name: mask for name, mask in masks.items() if mask.any()}
+    if not masks:
+        return
+
+    def middle(name: str) -> float | None:
+        hu = read_hu()
+        if hu is None:
+            return None
+        beside = body_middles(hu.transpose(order), lps)[masks[name].any(axis=(0, 1)), 0]
+        return float(np.nanmean(beside)) if np.isfinite(beside).any() else None
+
+    check_sides({name: mask_centre(mask, lps) for name, mask in masks.items()}, middle, alone=True)

@@ -30,6 +30,8 @@ EDGE = (0.1, 0.9)
 MOST_EDGES = 1 / 3
 # A label has an area of its own, an edge has not.
 LEAST_AREA = 0.01
+# Of the highest value: how far interpolating splines go beyond a mask's values.
+OVERSHOOT = 0.3
 SHOWN = 5
 
 
@@ -38,6 +40,7 @@ def inside_mask(values: torch.Tensor, where: str) -> torch.Tensor:
 
     What is not 0 is inside: 1, 127, 255 or any other value. Where there are values between 0 and the highest, as at the
     edges of masks that were compressed or resampled, those from the middle on are inside; of values up to 1, from 0.5.
+    Splines may go beyond both ends a little.
 
     Args:
         values: ``[*spatial]``; NaN is outside.
@@ -55,12 +58,13 @@ def inside_mask(values: torch.Tensor, where: str) -> torch.Tensor:
     if not known.numel():
         return torch.zeros_like(values, dtype=torch.bool)
     low, high = float(known.min()), float(known.max())
-    if low < 0:
+    if low < -OVERSHOOT * max(high, 0):
         raise DataError(f"{where} has values below 0 (down to {low:g}). Save the mask as 0 outside and 1 inside.")
+    values, known = values.clamp(min=0), known.clamp(min=0)
     if bool(((known == high) | (known == 0)).all()):
         return values == high if high else torch.zeros_like(values, dtype=torch.bool)
     whole = bool((known == known.round()).all())
-    shares = values / (high if whole or high > 1 else 1.0)
+    shares = values / (high if whole or high > 1 + OVERSHOOT else 1.0)
     between = (shares > EDGE[0]) & (shares < EDGE[1])
     if whole and high <= MOST_LABELS:
         several = True

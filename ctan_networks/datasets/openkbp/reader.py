@@ -23,6 +23,7 @@ from ctan_networks.datasets.openkbp.files import (
     read_voxel_dimensions,
 )
 from ctan_networks.errors import ConfigError, DataError
+from ctan_networks.radiotherapy.sides import check_bits
 from ctan_networks.reading import is_there
 
 __all__ = ["OpenKBPReader"]
@@ -91,7 +92,7 @@ class OpenKBPReader(ImageReader):
         """Read the array and its metadata.
 
         Raises:
-            DataError: when a file is missing or malformed.
+            DataError: when a file is missing or malformed, or a structure lies on the wrong side of the patient.
 
         """
         path = Path(img)
@@ -102,6 +103,7 @@ class OpenKBPReader(ImageReader):
                     f"{path} is a folder without ct.csv or a structure. Give an OpenKBP patient's folder, or a file."
                 )
             array, extra["present"] = self._read_structures(path)
+            self._check_sides(path, array)
         else:
             array = self._read_file(path)
         matrix = affine(self._voxel_dimensions(path))
@@ -124,6 +126,16 @@ class OpenKBPReader(ImageReader):
             if present[-1]:
                 bits[read_sparse_voxels(file, values=False)[0]] |= 1 << k
         return bits.reshape(GRID), present
+
+    def _check_sides(self, folder: Path, bits: np.ndarray) -> None:
+        def read_ct() -> np.ndarray | None:
+            file = folder / "ct.csv"
+            return self._read_file(file) if file.is_file() else None
+
+        try:
+            check_bits(bits, self.structures, affine(self._voxel_dimensions(folder)), read_ct)
+        except DataError as error:
+            raise DataError(f"{folder}: {error}") from None
 
     def _read_file(self, path: Path) -> np.ndarray:
         if path.stem == "voxel_dimensions":
