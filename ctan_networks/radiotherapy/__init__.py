@@ -34,6 +34,7 @@ from ctan_networks.radiotherapy.transforms import (
     GivenContoursd,
     KeepGivenContoursd,
     NoteImaged,
+    PlannedDosed,
     PrescribedDosed,
     body_mask,
 )
@@ -54,6 +55,7 @@ __all__ = [
     "KeepGivenContoursd",
     "MomentLoss",
     "NoteImaged",
+    "PlannedDosed",
     "PrescribedDosed",
     "VolumesAtDose",
     "body_mask",

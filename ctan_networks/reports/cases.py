@@ -80,6 +80,9 @@ def read_case(item: Mapping[str, Any], tasks: Sequence[str], structures: Sequenc
         volumes["mask"] = (
             _volume(case, mask_key, item[mask_key], 1, grid) if mask_key else _body(volumes["image"], affine)
         )
+        if "reference_dose" in volumes:
+            # Where the reference is unknown there is nothing to compare.
+            volumes["mask"] = volumes["mask"] * ~volumes["reference_dose"].isnan()
         volumes["predicted_dose"] = zero_outside(volumes["predicted_dose"], volumes["mask"])
     for key in needed:
         # The sum is not finite when anything is not, and cheaper than a search. NaN must not pass for unknown.

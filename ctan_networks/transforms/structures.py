@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -14,9 +14,33 @@ from monai.utils import ensure_tuple
 
 from ctan_networks.errors import ConfigError, DataError
 
-__all__ = ["LabelMapd", "RandMirrorPatientd", "UnpackStructuresd"]
+__all__ = ["LabelMapd", "RandMirrorPatientd", "UnpackStructuresd", "structure_masks"]
 
 ABSENT_RULES = ("unknown", "empty")
+# Key that says that a case's structures come as a label map.
+MAP_KEY = "label_map"
+
+
+def structure_masks(volume: torch.Tensor, count: int, label_map: bool = False) -> Iterator[torch.Tensor]:
+    """The mask of each structure, whatever form they are stored in.
+
+    Args:
+        volume: a mask a structure, ``[count, *spatial]``; or ``[1, *spatial]``, a bit field (bit k is set where
+            structure k lies) or a label map (k + 1 where structure k lies).
+        count: number of structures.
+        label_map: whether one channel is a label map.
+
+    Yields:
+        ``[*spatial]`` bool, one a structure; False where one is unknown.
+
+    """
+    plain = torch.as_tensor(volume).as_subclass(torch.Tensor)
+    if len(plain) > 1:
+        yield from plain > 0.5
+        return
+    field = plain[0].to(torch.int32)
+    for k in range(count):
+        yield field == k + 1 if label_map else torch.bitwise_and(torch.bitwise_right_shift(field, k), 1).bool()
 
 
 class UnpackStructuresd(MapTransform):
@@ -43,7 +67,7 @@ class UnpackStructuresd(MapTransform):
         keys: KeysCollection,
         structures: Mapping[str, str],
         allow_missing_keys: bool = False,
-        map_key: str = "label_map",
+        map_key: str = MAP_KEY,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
         self.map_key = map_key
@@ -69,12 +93,9 @@ class UnpackStructuresd(MapTransform):
                         f" {len(self.rules)} structures, from 1."
                     )
             channels = torch.empty((len(self.rules), *field.shape), dtype=torch.float32)
-            for k, rule in enumerate(self.rules):
-                if present[k]:
-                    inside = field == k + 1 if labels else torch.bitwise_and(torch.bitwise_right_shift(field, k), 1)
-                    channels[k] = inside
-                else:
-                    channels[k] = torch.nan if rule == "unknown" else 0.0
+            masks = structure_masks(field[None], len(self.rules), labels)
+            for k, (rule, inside) in enumerate(zip(self.rules, masks, strict=True)):
+                channels[k] = inside if present[k] else torch.nan if rule == "unknown" else 0.0
             d[key] = MetaTensor(channels, meta=meta)
         return d
 

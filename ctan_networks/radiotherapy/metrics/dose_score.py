@@ -19,6 +19,7 @@ def compute_dose_score(y_pred: torch.Tensor, y: torch.Tensor, mask: torch.Tensor
 
     Sum over all voxels of \\|reference - prediction\\|, the prediction being zero outside the mask, divided by the
     number of voxels in the mask; in float64. Reference dose outside the mask counts as error, as in the challenge.
+    Voxels whose reference is unknown count for nothing.
     Source: Babier et al. 2021, doi 10.1002/mp.14845; ``dose_evaluation_class.py`` of ``ababier/open-kbp``.
 
     Args:
@@ -28,7 +29,7 @@ def compute_dose_score(y_pred: torch.Tensor, y: torch.Tensor, mask: torch.Tensor
             absolute error over the whole grid, air included, which is not comparable with OpenKBP's.
 
     Returns:
-        ``[B, 1]`` float64, lower is better. NaN where any of the reference is unknown; infinite where the prediction is
+        ``[B, 1]`` float64, lower is better. NaN where all of the reference is unknown; infinite where the prediction is
         NaN, so that a broken network never passes for an unknown reference.
 
     Raises:
@@ -36,12 +37,18 @@ def compute_dose_score(y_pred: torch.Tensor, y: torch.Tensor, mask: torch.Tensor
     """
     _check_shapes(y_pred, y, mask)
     reference = _plain(y).double()
-    voxels = torch.full((len(reference),), reference[0].numel(), dtype=torch.float64, device=reference.device)
-    if mask is not None:
-        voxels = (_plain(mask) > 0).flatten(1).sum(1).to(voxels)
+    counted = torch.ones_like(reference, dtype=torch.bool) if mask is None else _plain(mask).to(reference.device) > 0
     prediction = zero_outside(y_pred, mask).to(reference)
     # A NaN anywhere makes the sum NaN, which is cheaper than a search.
-    known = ~reference.flatten(1).sum(1).isnan()
+    if bool(reference.sum().isnan()):
+        unknown = reference.isnan()
+        known = ~unknown.flatten(1).all(1)
+        counted = counted & ~unknown
+        # The same on both sides: no error.
+        reference, prediction = (dose.masked_fill(unknown, 0) for dose in (reference, prediction))
+    else:
+        known = torch.ones(len(reference), dtype=torch.bool, device=reference.device)
+    voxels = counted.flatten(1).sum(1).double()
     empty = (known & (voxels == 0)).nonzero().flatten().tolist()
     if empty:
         raise DataError(

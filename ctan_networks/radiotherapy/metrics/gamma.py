@@ -63,7 +63,7 @@ def gamma_pass_rate(
     ``interp_fraction=20`` cuts the error to a third and takes four times as long.
 
     Args:
-        reference: dose in Gy, ``[i, j, k]`` or ``[1, i, j, k]``.
+        reference: dose in Gy, ``[i, j, k]`` or ``[1, i, j, k]``; voxels in which it is unknown (NaN) are left out.
         prediction: dose in Gy on the same grid.
         spacing: size of a voxel in mm, three numbers or one; or the affine ``[4, 4]`` from index to mm.
         dose_percent: dose criterion in per cent of ``normalisation``.
@@ -92,12 +92,12 @@ def gamma_pass_rate(
             raise ConfigError(f"gamma: {name} must be a positive number, not {value}.")
     if not 0 <= lower_percent_cutoff < 100:
         raise ConfigError(f"gamma: lower_percent_cutoff must be 0 to less than 100, not {lower_percent_cutoff}.")
-    expected, found = _volume(reference), _volume(prediction)
+    expected, found = _volume(reference, unknown=True), _volume(prediction)
     if expected.shape != found.shape:
         raise DataError(
             f"gamma: reference {list(expected.shape)} and prediction {list(found.shape)} need one grid; resample one."
         )
-    scale = float(expected.max()) if normalisation is None else float(normalisation)
+    scale = float(np.nanmax(expected)) if normalisation is None else float(normalisation)
     if not (math.isfinite(scale) and scale > 0):
         raise DataError(f"gamma: the dose is normalised to {scale} Gy; give a dose that is not zero.")
     # Without dose the criterion of a local comparison is zero as well.
@@ -146,13 +146,13 @@ def require_gamma() -> Any:
     return pymedphys.gamma
 
 
-def _volume(dose: torch.Tensor | np.ndarray) -> np.ndarray:
+def _volume(dose: torch.Tensor | np.ndarray, unknown: bool = False) -> np.ndarray:
     volume = torch.as_tensor(dose).detach().as_subclass(torch.Tensor).cpu().double().numpy()
     if volume.ndim == 4 and len(volume) == 1:
         volume = volume[0]
     if volume.ndim != 3:
         raise DataError(f"gamma: a dose has shape {list(volume.shape)}; give [i, j, k] or [1, i, j, k].")
-    if not np.isfinite(volume).all():
+    if not (np.isfinite(volume) | (unknown & np.isnan(volume) & ~np.isnan(volume).all())).all():
         raise DataError("gamma: a dose holds NaN or infinite values; leave out cases whose dose is unknown.")
     return volume
 

@@ -151,7 +151,8 @@ def paddick_conformity(dose: torch.Tensor, target: torch.Tensor, body: torch.Ten
         isodose: in Gy.
 
     Returns:
-        0 to 1; 0 where the target does not reach the isodose; NaN where the target is unknown or empty, or dose is NaN.
+        0 to 1; 0 where the target does not reach the isodose; NaN where the target is unknown or empty, or dose is NaN
+        where it is counted.
 
     Raises:
         DataError: when sizes differ or the isodose is not a positive number.
@@ -163,9 +164,10 @@ def paddick_conformity(dose: torch.Tensor, target: torch.Tensor, body: torch.Ten
     if not (math.isfinite(isodose) and isodose > 0):
         raise DataError(f"conformity: the isodose is {isodose}; give a positive dose in Gy.")
     inside = channel > 0.5
-    if np.isnan(channel).any() or not inside.any() or np.isnan(doses).any():
+    counted = np.ones_like(inside) if bodies is None else bodies | inside
+    if np.isnan(channel).any() or not inside.any() or np.isnan(doses[counted]).any():
         return math.nan
-    covered = doses >= isodose
+    covered = (doses >= isodose) & counted
     common = int((covered & inside).sum())
-    irradiated = int(covered.sum() if bodies is None else (covered & (bodies | inside)).sum())
+    irradiated = int(covered.sum())
     return common**2 / (int(inside.sum()) * irradiated) if common else 0.0

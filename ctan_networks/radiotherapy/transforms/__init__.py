@@ -8,6 +8,7 @@ from ctan_networks.radiotherapy.transforms.dose_summary import DoseSummaryd
 from ctan_networks.radiotherapy.transforms.export_dicom import ExportDICOMd
 from ctan_networks.radiotherapy.transforms.given_contours import GivenContoursd, KeepGivenContoursd
 from ctan_networks.radiotherapy.transforms.note_image import NoteImaged
+from ctan_networks.radiotherapy.transforms.planned_dose import PlannedDosed
 from ctan_networks.radiotherapy.transforms.prescription import PrescribedDosed
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "GivenContoursd",
     "KeepGivenContoursd",
     "NoteImaged",
+    "PlannedDosed",
     "PrescribedDosed",
     "body_mask",
 ]

@@ -45,5 +45,6 @@ def _doses(dataset: Any, unit: float) -> Iterator[tuple[np.ndarray, float]]:
     for k in range(len(dataset)):
         case = dataset[k]
         dose = np.asarray(case["dose"], dtype=np.float64)[np.asarray(case["mask"]) > 0]
-        if not np.isnan(dose).any():
+        dose = dose[~np.isnan(dose)]
+        if dose.size:
             yield dose, float(case.get("prescription", unit))

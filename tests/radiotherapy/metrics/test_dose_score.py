@@ -59,7 +59,7 @@ def test_sums_do_not_lose_voxels():
 
 def test_unknown_reference_is_left_out():
     known, unknown = make_case(0), make_case(1)
-    unknown[1][0, 0, 0, 0] = torch.nan
+    unknown[1][:] = torch.nan
     metric = DoseScore()
     rows = metric(*([a, b] for a, b in list(zip(known, unknown, strict=True))[:2]), mask=[known[2], unknown[2]])
     assert rows.isnan().flatten().tolist() == [False, True]
@@ -67,6 +67,19 @@ def test_unknown_reference_is_left_out():
     metric.reset()
     metric([unknown[0]], [unknown[1]], mask=[unknown[2]])
     assert metric.aggregate().isnan()
+
+
+def test_voxels_of_unknown_reference_count_for_nothing():
+    """As if the volume ended there."""
+    whole = make_case(0)
+    part = [volume[..., :-1] for volume in whole]
+    whole[1][..., -1:] = torch.nan
+    assert bool((whole[2][..., -1] > 0).any())
+    score = compute_dose_score(*(volume[None] for volume in whole)).item()
+    assert score == pytest.approx(expected_score(*part))
+    whole[0][..., 0] = torch.nan
+    whole[2][..., 0] = 1
+    assert compute_dose_score(*(volume[None] for volume in whole)).item() == np.inf
 
 
 def test_nan_prediction_is_never_good():

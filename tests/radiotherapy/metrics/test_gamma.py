@@ -96,6 +96,14 @@ def test_a_subset_is_the_same_each_time_and_near_the_whole():
     assert all(abs(draw.percent - whole.percent) < 8 for draw in draws) and whole.points > 250
 
 
+def test_voxels_of_unknown_reference_are_left_out():
+    pytest.importorskip("pymedphys")
+    reference, prediction = blob(shape=(6, 6, 6))
+    reference[..., 4:] = np.nan
+    whole = gamma_pass_rate(reference, prediction, SPACING)
+    assert 0 < whole.points <= 6 * 6 * 4 and np.isfinite(whole.percent)
+
+
 def test_nothing_is_left_in_the_log(caplog):
     pytest.importorskip("pymedphys")
     before = list(logging.getLogger().handlers), list(logging.getLogger().filters)
