@@ -21,8 +21,9 @@ class NoteImaged(Transform):
     """Note which image was predicted on: ``result["image"]``.
 
     It holds a salted hash and no identifier: of the SeriesInstanceUID under "series" where the image is a DICOM series,
-    else of the voxels under "voxels". Who exports the results later can be stopped from giving them to another image;
-    see :py:meth:`ctan_networks.radiotherapy.reference_ct.ReferenceCT.require_origin`.
+    else of the voxels under "voxels"; and under "files" the names of the volumes that were written with it. So results
+    that are exported later are not given to another image, see
+    :py:meth:`ctan_networks.radiotherapy.reference_ct.ReferenceCT.require_origin`, and not mixed with older ones.
 
     Args:
         image_key: the image, MetaTensor, whose ``filename_or_obj`` says where it came from.
@@ -38,7 +39,10 @@ class NoteImaged(Transform):
         d = dict(data)
         meta = d[self.image_key].meta
         if SERIES in meta:
-            return note(d, {"image": {SERIES: meta[SERIES]}})
-        path = Path(meta["filename_or_obj"])
-        array, geometry = self.reader.get_data(self.reader.read(path)) if self.reader else read_nifti(path)
-        return note(d, {"image": {VOXELS: mark(voxel_content(array, geometry["affine"]))}})
+            origin = {SERIES: meta[SERIES]}
+        else:
+            path = Path(meta["filename_or_obj"])
+            array, geometry = self.reader.get_data(self.reader.read(path)) if self.reader else read_nifti(path)
+            origin = {VOXELS: mark(voxel_content(array, geometry["affine"]))}
+        files = sorted(Path(file).name for file in d.get("files", {}).values())
+        return note(d, {"image": {**origin, "files": files}})

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +58,7 @@ def export_dicom(
         raise DataError(f"{folder} holds neither *_structures.nii.gz nor *_dose.nii.gz. Give a case's results.")
     _of_one_case(folder, structures_file, dose_file, result_file)
     noted = _read_result(result_file) if result_file is not None else {}
+    _of_one_run(noted.get("image") or {}, structures_file, dose_file)
     reference = ReferenceCT.read(ct, CaseReader())
     reference.require_origin(folder, noted.get("image"))
     masks = dose = None
@@ -96,6 +97,18 @@ def _of_one_case(folder: Path, *files: Path | None) -> None:
     cases = sorted({file.name.rsplit("_", 1)[0] for file in files if file is not None})
     if len(cases) > 1:
         raise DataError(f"{folder} holds results of several cases: {', '.join(cases)}. Give the folder of one case.")
+
+
+def _of_one_run(origin: Mapping[str, Any], *files: Path | None) -> None:
+    """Refuse a volume that was not written together with the result: it may be of another image."""
+    written = origin.get("files")
+    if isinstance(written, list):
+        for file in files:
+            if file is not None and file.name not in written:
+                raise DataError(
+                    f"{file} was not written with the result beside it: it is of another run. Take it away, or predict"
+                    " again."
+                )
 
 
 def _read_result(file: Path) -> dict[str, Any]:

@@ -33,9 +33,11 @@ def prepared(path) -> dict:
 
 def test_a_series_is_noted_without_its_uid(tmp_path):
     folder = write_small_patient(tmp_path / "p")
-    result = NoteImaged(reader=CaseReader())(prepared(folder))["result"]
+    written = {"files": {"dose": str(tmp_path / "a" / "a_dose.nii.gz")}}
+    result = NoteImaged(reader=CaseReader())(prepared(folder) | written)["result"]
     uid = str(pydicom.dcmread(next(folder.glob("*0003*"))).SeriesInstanceUID)
-    assert set(result["image"]) == {"series"} and uid not in str(result)
+    assert set(result["image"]) == {"series", "files"} and uid not in str(result)
+    assert result["image"]["files"] == ["a_dose.nii.gz"]
     ReferenceCT.read(folder).require_origin("results", result["image"])
     with pytest.raises(DataError, match="predicted on another image"):
         ReferenceCT.read(write_small_patient(tmp_path / "q", root="2")).require_origin("results", result["image"])
@@ -47,7 +49,7 @@ def test_a_volume_is_noted_by_its_voxels(tmp_path):
     array, meta = CaseReader().get_data(folder)
     nib.save(nib.Nifti1Image(array.astype(np.int16), meta["affine"]), tmp_path / "ct.nii.gz")
     result = NoteImaged()(prepared(tmp_path / "ct.nii.gz"))["result"]
-    assert set(result["image"]) == {"voxels"}
+    assert set(result["image"]) == {"voxels", "files"}
     ReferenceCT.read(folder).require_origin("results", result["image"])
     nib.save(nib.Nifti1Image((array + 1).astype(np.int16), meta["affine"]), tmp_path / "other.nii.gz")
     with pytest.raises(DataError, match="predicted on another image"):

@@ -157,3 +157,15 @@ def test_results_of_two_cases_in_one_folder(case, tmp_path):
     (results / "P2_result.json").rename(results / "P1_result.json").write_text("[1]")
     with pytest.raises(DataError, match="not a result"):
         export_dicom(str(ct), str(results), str(tmp_path / "d"), structures="A,B", seg=False)
+
+
+def test_structures_that_an_older_run_left_are_refused(case, tmp_path):
+    """The case of one cohort has the name of one of another, and this time the dose alone was predicted."""
+    ct, results = case
+    nib.save(nib.Nifti1Image(np.ones(SHAPE, np.float32), RAS), results / "P1_dose.nii.gz")
+    uid = pydicom.dcmread(next(ct.glob("*.dcm"))).SeriesInstanceUID
+    result_of(results, {"series": mark(series_content(uid)), "files": ["P1_dose.nii.gz"]})
+    with pytest.raises(DataError, match="P1_structures.nii.gz was not written with the result"):
+        export_dicom(str(ct), str(results), str(tmp_path / "d"), structures="A,B", seg=False)
+    (results / "P1_structures.nii.gz").unlink()
+    assert set(export_dicom(str(ct), str(results), str(tmp_path / "d"))) == {"RTDOSE", "RTPLAN"}
