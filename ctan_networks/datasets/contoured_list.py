@@ -14,12 +14,17 @@ from ctan_networks.datasets.openkbp.data_list import SPLITS, inference_list
 from ctan_networks.datasets.prescriptions import with_prescriptions
 from ctan_networks.datasets.prostate.data_list import dicom_rt_inference_list
 from ctan_networks.errors import DataError
-from ctan_networks.radiotherapy.convert import convert_patient
+from ctan_networks.radiotherapy.convert import convert_patient, unmatched_rois
+from ctan_networks.radiotherapy.dicom.roi_names import complete_patterns, pattern_example, unused_targets
+from ctan_networks.radiotherapy.dose_check import is_target
 from ctan_networks.radiotherapy.nifti_patient import CT
+from ctan_networks.reading import is_there
 
 __all__ = ["contoured_list"]
 
 logger = logging.getLogger(__name__)
+
+MASKS = (".nii.gz", ".csv")
 
 
 def contoured_list(
@@ -28,10 +33,14 @@ def contoured_list(
     patterns: Mapping[str, Sequence[str]],
     split: str | None = None,
     prescription: float | None = None,
+    own_patterns: Mapping[str, Sequence[str] | str] | None = None,
+    targets: Sequence[str] = (),
+    organs: Sequence[str] = (),
 ) -> list[dict[str, Any]]:
     """List what there is to predict on, with the contours that a physician drew on it.
 
-    A case without contours is named in the log and left out.
+    A case without contours, or without a target, is named in the log and left out; so are, in a warning, the organs
+    that a case lacks, and ROIs that look like targets and are used for nothing.
 
     Args:
         dataset_dir: OpenKBP patients as :py:func:`ctan_networks.datasets.openkbp.inference_list` takes them; or one
@@ -41,9 +50,12 @@ def contoured_list(
         converted_dir: folder in which masks are made of RTSTRUCT, without identifiers; see
             :py:func:`ctan_networks.radiotherapy.convert.convert_patient`.
         patterns: structure to patterns of ROI names, see
-        :py:func:`ctan_networks.radiotherapy.dicom.roi_names.match_rois`.
+            :py:func:`ctan_networks.radiotherapy.dicom.roi_names.match_rois`.
         split: of OpenKBP; None: all that are there.
         prescription: in Gy, of all patients, whatever their plans state; None: what each plan states.
+        own_patterns: patterns in place of the usual ones, for the structures that it names.
+        targets: names of the structures of which a case needs one.
+        organs: names of the structures that the network was trained to be given.
 
     Returns:
         One item a case: "case", "image", "contours" (the folder with its masks), and "prescription" in Gy where it is
@@ -54,6 +66,7 @@ def contoured_list(
 
     """
     path = existing_path(dataset_dir, "to predict on")
+    patterns = complete_patterns(patterns, own_patterns, [*targets, *organs])
     items: list[dict[str, Any]] = (
         with_prescriptions(inference_list(path, split), prescription)
         if split is not None or _is_openkbp(path)
@@ -62,7 +75,9 @@ def contoured_list(
     usable = []
     for item in items:
         try:
-            usable.append({**item, "contours": str(_contours(item, Path(converted_dir), patterns))})
+            folder, rois = _contours(item, Path(converted_dir), patterns)
+            _check_drawn(item["case"], folder, rois, targets, organs)
+            usable.append({**item, "contours": str(folder)})
         except DataError as error:  # noqa: PERF203  each case by itself
             logger.error("skipped: case %s: %s", item["case"], error)
     if not usable:
@@ -83,14 +98,49 @@ def _is_openkbp(path: Path) -> bool:
     )
 
 
-def _contours(item: Mapping[str, Any], converted_dir: Path, patterns: Mapping[str, Sequence[str]]) -> Path:
+def _contours(
+    item: Mapping[str, Any], converted_dir: Path, patterns: Mapping[str, Sequence[str]]
+) -> tuple[Path, list[str] | None]:
+    """The folder with a case's masks; and, of DICOM, the ROIs that belong to no structure."""
     image = Path(item["image"])
     if image.is_dir():
         target = converted_dir / item["case"]
-        unmatched = convert_patient(image, target, patterns, need_dose=None).get("unmatched")
+        found = convert_patient(image, target, patterns, need_dose=None)
+        unmatched = unmatched_rois(found)
         if unmatched:
             logger.info("case %s: ROIs that match no structure: %s", item["case"], ", ".join(unmatched))
-        return target
+        return target, unmatched
     if image.name in ("ct.csv", CT):
-        return image.parent
+        return image.parent, None
     raise DataError(f"{image} is a volume without contours.")
+
+
+def _check_drawn(
+    case: str, folder: Path, unmatched: Sequence[str] | None, targets: Sequence[str], organs: Sequence[str]
+) -> None:
+    def is_drawn(name: str) -> bool:
+        return any(is_there(folder / f"{name}{suffix}") for suffix in MASKS)
+
+    drawn = [name for name in targets if is_drawn(name)]
+    if targets and not drawn:
+        raise DataError(f"no target: {_remedy(list(targets), unmatched)}")
+    if warning := unused_targets([name for name in targets if name not in drawn], unmatched or ()):
+        logger.warning("case %s: %s", case, warning)
+    lacking = [name for name in organs if not is_drawn(name)]
+    if lacking:
+        others = f". ROIs that match no structure: {', '.join(unmatched)}" if unmatched else ""
+        logger.warning("case %s: no contours of %s, which the network expects%s", case, ", ".join(lacking), others)
+
+
+def _remedy(targets: Sequence[str], unmatched: Sequence[str] | None) -> str:
+    names = ", ".join(targets)
+    if unmatched is None:
+        return f"there is no mask of {names}. Name the target's mask after the one that it is."
+    if not unmatched:
+        return f"none of {names} is drawn. Add contours, or take the network that finds targets by itself."
+    likely = next((name for name in unmatched if is_target(name)), unmatched[0])
+    return (
+        f"no ROI has a name that is known for one of {names}. The other ROIs are {', '.join(unmatched)}. If one of them"
+        f" is a target, say which, {pattern_example(targets[-1], likely)}; if none is, add contours, or take the"
+        " network that finds targets by itself."
+    )

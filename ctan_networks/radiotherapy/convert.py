@@ -27,7 +27,7 @@ from ctan_networks.radiotherapy.sides import body_middles
 from ctan_networks.radiotherapy.structure_masks import PlanStructures
 from ctan_networks.reading import walk_folder
 
-__all__ = ["PROVENANCE", "convert_patient", "read_provenance"]
+__all__ = ["PROVENANCE", "convert_patient", "read_provenance", "unmatched_rois"]
 
 PROVENANCE = "provenance.json"
 # Counts up when converted cases must be made anew.
@@ -102,8 +102,13 @@ def convert_patient(
             _write(new / DOSE, dose.dose, LPS_TO_RAS @ dose.affine)
         (new / PROVENANCE).write_text(json.dumps(provenance, indent=2) + "\n", encoding="utf-8")
         _exchange(new, out, Path(workplace) / "old", key)
-    used = {found["roi"] for found in structures.values()}
-    return provenance | {"unmatched": [name for name in drawn.names if name not in used]}
+    return provenance | {"unmatched": unmatched_rois(provenance)}
+
+
+def unmatched_rois(provenance: Mapping[str, Any]) -> list[str]:
+    """Names of the ROIs that belong to no structure, as they stand in the structure set."""
+    used = {found["roi"] for found in provenance["structures"].values()}
+    return [name for name in provenance["rois"] if name not in used]
 
 
 def remove_workplaces(converted_dir: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 import nibabel as nib
 import numpy as np
 import pytest
+from drawn_patient import discs, write_drawn_patient
 
 from ctan_networks.datasets.case_reader import CaseReader
 from ctan_networks.datasets.contoured_list import contoured_list
@@ -76,6 +77,72 @@ def test_the_bundles_patterns_know_names_of_tg_263_and_of_clinics(bundles):
     }
     for structure, rois in names.items():
         for roi in rois:
-            assert match_rois([roi], config["roi_patterns"])[0] == {structure: roi}
+            assert match_rois([roi], config["usual_roi_patterns"])[0] == {structure: roi}
     apart = ["Brainstem_PRV", "SpinalCord_05", "Parotids", "CTV_7000", "PTV_7000-Skin"]
-    assert match_rois(apart, config["roi_patterns"]) == ({}, apart)
+    assert match_rois(apart, config["usual_roi_patterns"]) == ({}, apart)
+
+
+PATTERNS_OF_TWO = {"Cord": ["cord"], "Larynx": ["larynx"], "PTV56": ["ptv56"], "PTV70": ["ptv70"]}
+
+
+@pytest.fixture
+def drawn(tmp_path):
+    """List a patient with these ROIs."""
+
+    def run(*names: str, **options):
+        write_drawn_patient(tmp_path / "P1", [(name, discs(range(4, 9))) for name in names])
+        settings = {"targets": ["PTV56", "PTV70"], "organs": ["Cord", "Larynx"]} | options
+        return contoured_list(tmp_path / "P1", tmp_path / "converted", PATTERNS_OF_TWO, **settings)
+
+    return run
+
+
+def test_a_target_under_another_name(drawn, caplog):
+    with pytest.raises(DataError, match="needs no contours"):
+        drawn("BODY", "PTV_High", "Cord")
+    assert "case P1: no target: no ROI has a name that is known for one of PTV56, PTV70." in caplog.text
+    assert "The other ROIs are BODY, PTV_High." in caplog.text
+    assert """--roi_patterns "{'PTV70': ['PTV_High']}\"""" in caplog.text
+    # What the message says.
+    (item,) = drawn("BODY", "PTV_High", "Cord", own_patterns={"PTV70": ["PTV_High"]})
+    assert sorted(p.name for p in Path(item["contours"]).glob("[A-Z]*")) == ["Cord.nii.gz", "PTV70.nii.gz"]
+
+
+def test_a_second_target_under_another_name(drawn, caplog):
+    drawn("PTV70", "PTV_54", "Cord", "Larynx")
+    assert "case P1: no ROI has a name that is known for PTV56, and these look like targets" in caplog.text
+
+
+def test_no_target_at_all(drawn, caplog):
+    with pytest.raises(DataError):
+        drawn("Cord", "Larynx")
+    assert "case P1: no target: none of PTV56, PTV70 is drawn. Add contours, or take the network that" in caplog.text
+
+
+def test_organs_that_are_expected_and_not_drawn(drawn, caplog):
+    for _ in range(2):  # the second time nothing is converted
+        caplog.clear()
+        drawn("PTV70", "PTV56", "Kehlkopf", "Cord")
+        assert (
+            "case P1: no contours of Larynx, which the network expects. ROIs that match no structure: Kehlkopf"
+            in caplog.text
+        )
+        assert caplog.records[-1].levelname == "WARNING"
+    caplog.clear()
+    drawn("PTV70", "PTV56", "Kehlkopf", "Cord", organs=[])
+    assert not [r for r in caplog.records if r.levelname == "WARNING"]
+    drawn("PTV70", "PTV56", "Kehlkopf", "Cord", own_patterns={"Larynx": "kehlkopf"})
+    assert not [r for r in caplog.records if r.levelname == "WARNING"]
+
+
+def test_masks_that_are_expected_and_not_there(tmp_path, caplog):
+    root = Path(openkbp_cohort(tmp_path, train=1, validation=1))
+    folder = root / "train-pats" / "pt_1"
+    (folder / "Larynx.csv").unlink(missing_ok=True)
+    settings = {"targets": ["PTV70"], "organs": ["Larynx", "SpinalCord"]}
+    assert contoured_list(folder, tmp_path / "c", {"PTV70": []}, **settings)
+    assert "case pt_1: no contours of Larynx, which the network expects" in caplog.text
+    (folder / "PTV70.csv").unlink()
+    with pytest.raises(DataError):
+        contoured_list(folder, tmp_path / "c", {"PTV70": []}, **settings)
+    assert "case pt_1: no target: there is no mask of PTV70. Name the target's mask" in caplog.text

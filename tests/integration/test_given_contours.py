@@ -121,7 +121,7 @@ def test_a_patient_without_a_target_is_named_and_skipped(bundle, cohort, trained
     for target in TARGETS:
         (copied / "pt_201" / f"{target}.csv").unlink(missing_ok=True)
     out = infer(bundle, overlay, folder, copied, tmp_path / "out")
-    assert "case pt_201 has no target" in caplog.text
+    assert "case pt_201: no target: there is no mask of PTV56, PTV63, PTV70" in caplog.text
     assert (out / "pt_202" / "pt_202_dose.nii.gz").is_file() and not (out / "pt_201").exists()
 
 

@@ -127,7 +127,7 @@ def prostate(tmp_path) -> tuple[Path, Path, dict[str, Any]]:
     """A phantom in DICOM, the same as NIfTI, and how the bundle lists it."""
     one = Path(prostate_cohort(tmp_path / "one", patients=1)) / "P001"
     config = json.loads((ROOT / "bundles" / "prostate_ctan" / "configs" / "train.json").read_text())
-    patterns = {"patterns": config["roi_patterns"]}
+    patterns = {"patterns": config["usual_roi_patterns"]}
     (listed,) = dicom_rt_list(one.parent, tmp_path / "converted", **patterns)
     return one, Path(listed["image"]).parent, patterns
 

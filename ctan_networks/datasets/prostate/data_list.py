@@ -14,9 +14,11 @@ from ctan_networks.data.pseudonyms import tell_renamed, without_folder_name
 from ctan_networks.datasets.prescriptions import noted_prescription, with_prescriptions
 from ctan_networks.datasets.volume_list import as_volume
 from ctan_networks.errors import DataError
-from ctan_networks.radiotherapy.convert import convert_patient, remove_workplaces
+from ctan_networks.radiotherapy.convert import convert_patient, remove_workplaces, unmatched_rois
 from ctan_networks.radiotherapy.convert_dose import judge_prescription
 from ctan_networks.radiotherapy.dicom.ct_slices import ct_slices
+from ctan_networks.radiotherapy.dicom.roi_names import complete_patterns, pattern_example, unused_targets
+from ctan_networks.radiotherapy.dose_check import is_target
 from ctan_networks.radiotherapy.nifti_patient import CT, DOSE, is_nifti_patient
 from ctan_networks.radiotherapy.pseudonyms import case_of_folder
 from ctan_networks.reading import is_there, walk_folder
@@ -37,6 +39,7 @@ def dicom_rt_list(
     converted_dir: str | os.PathLike,
     patterns: Mapping[str, Sequence[str]],
     prescription: float | None = None,
+    own_patterns: Mapping[str, Sequence[str] | str] | None = None,
 ) -> list[dict[str, Any]]:
     """List patients for training and evaluation; DICOM is converted to NIfTI on first use.
 
@@ -47,8 +50,9 @@ def dicom_rt_list(
         dataset_dir: one folder a patient: DICOM-RT, or NIfTI (``ct.nii.gz``, ``dose.nii.gz``, ``<structure>.nii.gz``).
         converted_dir: folder of the converted patients.
         patterns: structure to patterns of ROI names, see
-        :py:func:`ctan_networks.radiotherapy.dicom.roi_names.match_rois`.
+            :py:func:`ctan_networks.radiotherapy.dicom.roi_names.match_rois`.
         prescription: in Gy, of all patients, whatever their plans state; None: what each plan states.
+        own_patterns: patterns in place of the usual ones, for the structures that it names.
 
     Returns:
         One item a patient: "case", "source" (its folder), "image", "segmentation" (the folder with the masks) and
@@ -59,6 +63,7 @@ def dicom_rt_list(
 
     """
     root = existing_path(dataset_dir, "of the data set")
+    patterns = complete_patterns(patterns, own_patterns)
     folders = [p for p in visible(root) if p.is_dir()] if root.is_dir() else []
     if not folders:
         raise DataError(f"{root} holds no patient. It must hold {LAYOUT}.")
@@ -159,14 +164,15 @@ def _as_item(
                     f"{folder}: the prescription is not known: {source}. Give it in Gy, as --prescription 78."
                 )
             decided = f"prescription {gray:g} Gy, {'as given' if prescription else source}" if gray else source
-            target = folder
+            target, rois = folder, None
         else:
             item["case"] = case_of_folder(folder)
             target = converted_dir / item["case"]
             provenance = convert_patient(folder, target, patterns)
             others = provenance.get("unmatched")
+            rois = unmatched_rois(provenance)
             gray, decided = judge_prescription(folder, provenance, prescription)
-        item = _complete(item, target, patterns) | ({"prescription": float(gray)} if gray else {})
+        item = _complete(item, target, patterns, rois) | ({"prescription": float(gray)} if gray else {})
         logger.info("case %s: %s", item["case"], decided)
         return item, others
     except DataError as error:
@@ -174,14 +180,24 @@ def _as_item(
         return item | {"unusable": without_folder_name(str(error), item)}, others
 
 
-def _complete(item: dict[str, Any], folder: Path, patterns: Iterable[str]) -> dict[str, Any]:
+def _complete(
+    item: dict[str, Any], folder: Path, patterns: Iterable[str], rois: Sequence[str] | None
+) -> dict[str, Any]:
     item["image"] = str(folder / CT)
-    if any(is_there(folder / f"{name}.nii.gz") for name in patterns):
+    drawn = [name for name in patterns if is_there(folder / f"{name}.nii.gz")]
+    if drawn:
         item["segmentation"] = str(folder)
     if is_there(folder / DOSE):
         item["dose"] = str(folder / DOSE)
     if not {"segmentation", "dose"} & item.keys():
-        raise DataError(
-            f"{item['source']}: neither a structure that a pattern matches nor a dose. Add a pattern or export them."
-        )
+        if rois:
+            example = pattern_example(next(iter(patterns)), rois[0])
+            raise DataError(
+                f"{item['source']}: no dose, and no ROI has a name that is known. They are {', '.join(rois)}. Say which"
+                f" is which structure, {example}."
+            )
+        raise DataError(f"{item['source']}: neither structures ({', '.join(patterns)}) nor a dose. Export them.")
+    missing = [name for name in patterns if is_target(name) and name not in drawn]
+    if warning := unused_targets(missing, rois or ()):
+        logger.warning("case %s: %s", item["case"], warning)
     return item

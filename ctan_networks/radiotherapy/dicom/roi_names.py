@@ -7,18 +7,22 @@ import re
 from collections.abc import Mapping, Sequence
 
 from ctan_networks.errors import ConfigError, DataError
+from ctan_networks.radiotherapy.dose_check import is_target
 
-__all__ = ["complete_patterns", "match_rois", "pattern_example"]
+__all__ = ["complete_patterns", "match_rois", "pattern_example", "unused_targets"]
 
 Patterns = Mapping[str, Sequence[str]]
 
 
-def complete_patterns(usual: Patterns, own: Mapping[str, Sequence[str] | str] | None = None) -> dict[str, list[str]]:
+def complete_patterns(
+    usual: Patterns, own: Mapping[str, Sequence[str] | str] | None = None, structures: Sequence[str] = ()
+) -> dict[str, list[str]]:
     """Patterns of all structures: one's own for those that are given, the usual ones for the others.
 
     Args:
         usual: structure to patterns of ROI names.
         own: structure to its pattern or patterns, which replace the usual ones of this structure.
+        structures: further structures, which have no usual patterns.
 
     Raises:
         ConfigError: when there is no structure of a name, or patterns are no text.
@@ -29,8 +33,9 @@ def complete_patterns(usual: Patterns, own: Mapping[str, Sequence[str] | str] | 
         raise ConfigError(f"roi_patterns must name structures and their patterns, got {own!r}. {_form('PTV')}")
     for name, patterns in (own or {}).items():
         listed = [patterns] if isinstance(patterns, str) else list(patterns or ())
-        if name not in merged:
-            raise ConfigError(f"roi_patterns: there is no structure {name}. The structures are {', '.join(merged)}.")
+        if name not in usual and name not in structures:
+            known = ", ".join(dict.fromkeys([*usual, *structures]))
+            raise ConfigError(f"roi_patterns: there is no structure {name}. The structures are {known}.")
         if not listed or not all(isinstance(pattern, str) for pattern in listed):
             raise ConfigError(f"roi_patterns: the patterns of {name} must be text, got {patterns!r}. {_form(name)}")
         merged[name] = listed
@@ -77,6 +82,23 @@ def match_rois(rois: Sequence[str], patterns: Patterns) -> tuple[dict[str, str],
 def pattern_example(structure: str, roi: str) -> str:
     """How to say on the command line which ROI a structure is."""
     return f'such as --roi_patterns "{{{structure!r}: [{roi!r}]}}"'
+
+
+def unused_targets(missing: Sequence[str], unmatched: Sequence[str]) -> str:
+    """What to say of ROIs that look like targets, where targets are missing; nothing where there are none.
+
+    Args:
+        missing: names of the targets that were not found.
+        unmatched: names of the ROIs that belong to no structure.
+
+    """
+    alike = [name for name in unmatched if is_target(name)]
+    if not missing or not alike:
+        return ""
+    return (
+        f"no ROI has a name that is known for {' or '.join(missing)}, and these look like targets and are not used:"
+        f" {', '.join(alike)}. If one is, say so, {pattern_example(missing[-1], alike[0])}."
+    )
 
 
 def _form(structure: str) -> str:

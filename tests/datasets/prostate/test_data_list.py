@@ -13,6 +13,7 @@ import nibabel as nib
 import numpy as np
 import pydicom
 import pytest
+from drawn_patient import discs, write_drawn_patient
 
 from ctan_networks.data import split_cases
 from ctan_networks.data.phantom_marker import is_phantom
@@ -32,7 +33,7 @@ PATIENTS = 4
 
 @pytest.fixture(scope="module")
 def patterns(bundles):
-    return json.loads((bundles / "prostate_ctan" / "configs" / "train.json").read_text())["roi_patterns"]
+    return json.loads((bundles / "prostate_ctan" / "configs" / "train.json").read_text())["usual_roi_patterns"]
 
 
 @pytest.fixture(scope="module")
@@ -202,6 +203,18 @@ def test_patients_in_nifti_are_taken_as_they_are(items, patterns, tmp_path):
     nib.save(nib.Nifti1Image(shifted.get_fdata()[1:], shifted.affine), tmp_path / "data" / "A" / "Bladder.nii.gz")
     with pytest.raises(DataError, match=r"Bladder.nii.gz is not on the grid of ct.nii.gz"):
         CaseReader(["Bladder"]).get_data(tmp_path / "data" / "A")
+
+
+def test_rois_under_names_that_are_not_known(cohort, patterns, tmp_path, caplog):
+    write_drawn_patient(tmp_path / "data" / "A", [("Ziel", discs([4, 5])), ("Harn", discs([6]))], prescription=60.0)
+    write_drawn_patient(tmp_path / "data" / "B", [("PTV_boost", discs([4, 5])), ("Blase", discs([6]))], prescription=60)
+    (unknown, known) = dicom_rt_list(tmp_path / "data", tmp_path / "converted", patterns)
+    assert "unusable" not in unknown and "segmentation" not in unknown and "segmentation" in known
+    assert "case B: no ROI has a name that is known for PTV" in caplog.text and "not used: PTV_boost" in caplog.text
+    own = {"PTV": ["Ziel", "PTV_boost"]}
+    items = dicom_rt_list(tmp_path / "data", tmp_path / "converted", patterns, own_patterns=own)
+    found = [sorted(p.name for p in Path(i["segmentation"]).glob("[A-Z]*")) for i in items]
+    assert found == [["PTV.nii.gz"], ["Bladder.nii.gz", "PTV.nii.gz"]]
 
 
 def test_what_can_be_predicted_on(cohort, items, tmp_path):

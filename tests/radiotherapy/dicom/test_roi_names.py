@@ -4,12 +4,12 @@ import json
 import pytest
 
 from ctan_networks.errors import ConfigError, DataError
-from ctan_networks.radiotherapy.dicom.roi_names import match_rois
+from ctan_networks.radiotherapy.dicom.roi_names import complete_patterns, match_rois, unused_targets
 
 
 @pytest.fixture
 def patterns(bundles):
-    return json.loads((bundles / "prostate_ctan" / "configs" / "train.json").read_text())["roi_patterns"]
+    return json.loads((bundles / "prostate_ctan" / "configs" / "train.json").read_text())["usual_roi_patterns"]
 
 
 @pytest.mark.parametrize(
@@ -56,3 +56,43 @@ def test_two_rois_for_one_pattern_and_bad_patterns_are_named():
         match_rois(["bladder", "BLADDER"], {"Bladder": ["bladder"]})
     with pytest.raises(ConfigError, match="Rectum.*rec\\("):
         match_rois(["a"], {"Rectum": ["rec("]})
+
+
+def test_a_name_as_it_stands_in_the_structure_set_is_a_pattern():
+    rois = ["PTV_7000", "PTV 70 (final", "PTV+5mm", "PTV"]
+    for name in rois:
+        assert match_rois(rois, {"PTV": [name]})[0] == {"PTV": name}
+    assert match_rois(rois, {"PTV": ["ptv 70.00"]})[0] == {"PTV": "PTV_7000"}
+    with pytest.raises(ConfigError, match="no ROI's name and no regular expression"):
+        match_rois(rois, {"PTV": ["PTV 60 (final"]})
+
+
+def test_ones_own_patterns_leave_those_of_the_other_structures(patterns):
+    own = complete_patterns(patterns, {"PTV": ["Boost 2"], "Rectum": "my rectum"})
+    assert own == patterns | {"PTV": ["Boost 2"], "Rectum": ["my rectum"]}
+    assert match_rois(["boost2", "Blase", "My Rectum", "Enddarm"], own)[0] == {
+        "Bladder": "Blase", "PTV": "boost2", "Rectum": "My Rectum",
+    }  # fmt: skip
+    assert complete_patterns(patterns) == complete_patterns(patterns, {}) == patterns
+    assert complete_patterns(patterns, {"Nodes": ["n"]}, structures=["Nodes"])["Nodes"] == ["n"]
+
+
+@pytest.mark.parametrize(
+    ("own", "said"),
+    [
+        ({"ptv": ["x"]}, "there is no structure ptv. The structures are Bladder, Rectum"),
+        ({"PTV": []}, r"""the patterns of PTV must be text, got \[\]. .* --roi_patterns "{'PTV': \['my name"""),
+        ({"PTV": [70]}, "the patterns of PTV must be text"),
+        ("PTV_70", "must name structures and their patterns, got 'PTV_70'"),
+        (["PTV_70"], "must name structures and their patterns"),
+    ],
+)
+def test_patterns_that_are_none(patterns, own, said):
+    with pytest.raises(ConfigError, match=said):
+        complete_patterns(patterns, own)
+
+
+def test_rois_that_look_like_a_missing_target():
+    said = unused_targets(["PTV63", "PTV70"], ["BODY", "PTV_60", "Cord"])
+    assert "PTV63 or PTV70" in said and ": PTV_60. " in said and """--roi_patterns "{'PTV70': ['PTV_60']}\"""" in said
+    assert unused_targets([], ["PTV_60"]) == unused_targets(["PTV70"], ["Cord"]) == ""
