@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from ignite.engine import Events
 from PIL import Image
 from sklearn.metrics import balanced_accuracy_score
 
@@ -137,6 +138,26 @@ def test_evaluation_agrees_with_what_inference_writes(bundle, cohort, trained, t
     value = next(v for name, v in found.items() if "dice" in name)
     assert value == pytest.approx(np.mean(dice), abs=2e-3)
     assert summary["phantom"] is True and "PHANTOM" in (evaluation / "report.html").read_text()
+
+
+@pytest.mark.slow
+def test_a_resumed_training_on_a_backbone_ends_with_the_same_weights(bundle, cohort, tmp_path):
+    given = {"encoder": "efficientnet-lite0", "encoder_weights": "imagenet", "encoder_learning_rate": 1e-4}
+    given |= {"freeze_encoder": 1, "drop_path": 0.3, "image_size": [64, 64], "steps_per_epoch": 3, "keep": "last"}
+    whole = bundle.train(cohort, tmp_path / "whole", epochs=2, **given)
+
+    def stop(workflow) -> None:
+        trainer = workflow.parser.get_parsed_content("train#trainer")
+        trainer.add_event_handler(Events.EPOCH_COMPLETED(once=1), lambda engine: engine.terminate())
+
+    places = {"dataset_dir": str(cohort), "output_dir": str(tmp_path / "parts"), "cache_dir": str(tmp_path / "cache")}
+    options = bundle.quick | places | {"epochs": 2} | given
+    workflow = bundle.workflow(("train",), "train", **options)
+    stop(workflow)
+    workflow.run()
+    bundle.workflow(("train",), "train", **options, resume=True).run()
+    first, second = (torch.load(run / "model.pt", weights_only=True) for run in (whole, tmp_path / "parts"))
+    assert all(torch.equal(value, second[key]) for key, value in first.items())
 
 
 def test_mirroring_and_logit_adjustment_are_switches(bundle, cohort, trained, tmp_path):

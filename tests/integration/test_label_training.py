@@ -57,11 +57,18 @@ def make_items(folder: Path, name: str) -> list[dict[str, str]]:
     return items
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_weights_are_published_and_the_earlier_ones_kept(bundles, bundle_copy, tmp_path, name):
+@pytest.mark.parametrize(
+    ("name", "encoder"), [*((name, None) for name in NAMES), ("ham10000_ctan", "efficientnet-lite0")]
+)
+def test_weights_are_published_and_the_earlier_ones_kept(bundles, bundle_copy, tmp_path, name, encoder):
     bundle = bundle_copy(name, small={}, quick={})
     root = bundle.folder
-    shutil.copy(bundles / name / "models" / "model.pt", root / "models" / "model.pt")
+    if encoder is None:
+        shutil.copy(bundles / name / "models" / "model.pt", root / "models" / "model.pt")
+    else:
+        parser = ConfigParser(ConfigParser.load_config_file(root / "configs" / "train.json"))
+        parser.update({"encoder": encoder, "bundle_root": str(root)})
+        torch.save(parser.get_parsed_content("network_def").state_dict(), root / "models" / "model.pt")
     before = torch.load(root / "models" / "model.pt", weights_only=True)
     items = make_items(tmp_path, name)
     handlers = ConfigParser.load_config_file(root / "configs" / "train.json")["train"]["handlers"]
@@ -80,6 +87,7 @@ def test_weights_are_published_and_the_earlier_ones_kept(bundles, bundle_copy, t
         "device": "cpu",
         "num_workers": 0,
         **SMALL[name],
+        **({"encoder": encoder} if encoder else {}),
     }
     bundle.workflow(("train",), "train", **override).run()
     assert not (root / "phantom").exists(), "no phantom cohort is made for patients"
@@ -91,6 +99,9 @@ def test_weights_are_published_and_the_earlier_ones_kept(bundles, bundle_copy, t
     assert max((published[k] - before[k]).abs().max().item() for k in parameters) < 0.01
     described = json.loads((root / "models" / "model.json").read_text())
     assert described["phantom"] is False and described["epochs"] == 1 and described["cases"] == 2
+    served = ConfigParser(ConfigParser.load_config_file(root / "configs" / "inference.json"))
+    served.update({"bundle_root": str(root)})
+    assert served.get_parsed_content("network_def").state_dict().keys() == published.keys()
     (kept,) = (root / "runs" / "patients_ctan" / "earlier").glob("model_*.pt")
     assert all(torch.equal(v, before[k]) for k, v in torch.load(kept, weights_only=True).items())
     history = (root / "runs" / "patients_ctan" / "history.csv").read_text()
