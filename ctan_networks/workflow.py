@@ -5,24 +5,22 @@ from __future__ import annotations
 
 import ast
 import ctypes
-import errno
 import json
 import logging
 import os
-import signal
+import re
 import sys
-import threading
-import traceback
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from types import FrameType, TracebackType
 from typing import Any
 
-from ctan_networks.errors import ConfigError, CTANError
+from ctan_networks import command_line, last_words
+from ctan_networks.errors import ConfigError, refuse_unknown
 from ctan_networks.utils import atomic_path
 
 __all__ = [
     "bundle_root",
+    "check_options",
     "choose_recipe",
     "data_given",
     "explain_errors",
@@ -37,10 +35,11 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
-# A place that may not be written to, or that is no folder where there must be one.
-UNUSABLE = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENAMETOOLONG)
-# What torch says of a loader's worker that got SIGTERM.
-WORKER_STOPPED = "is killed by signal: Terminated"
+# What monai.bundle takes itself, and --debug of last_words.
+OPTIONS_OF_MONAI = (
+    *("args_file", "config_file", "debug", "final_id", "init_id", "logging_file", "meta_file", "properties_path"),
+    *("run_id", "save_execute_config", "tracking", "workflow_name", "workflow_type"),
+)
 
 
 def bundle_root() -> str:
@@ -115,9 +114,25 @@ def choose_recipe(recipes: Mapping[str, Any], phantom: bool, gpu: bool, name: st
     if chosen not in recipes:
         raise ConfigError(f"no recipe {chosen!r}: there are {', '.join(recipes)}.")
     settings = dict(recipes[chosen])
-    logger.info("recipe %r (%s): %s", chosen, why, ", ".join(f"{k} {v}" for k, v in settings.items() if k[0] != "_"))
+    config = getattr((_running_workflow() or {}).get("parser"), "config", None)
+    given = _given_settings(chosen, settings, config) if isinstance(config, Mapping) else {}
+    shown = (f"{k} {given.get(k, v)}{' (given)' if k in given else ''}" for k, v in settings.items() if k[0] != "_")
+    logger.info("recipe %r (%s): %s", chosen, why, ", ".join(shown))
     warn_of_phantoms(phantom)
     return settings
+
+
+def _given_settings(recipe: str, settings: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings whose entry in the configuration no longer takes them from the recipe, as the user gave another value.
+
+    Raises:
+        ConfigError: when a setting has no entry.
+
+    """
+    entries = {name: str(value) for name, value in config.items()}
+    own = [name for name in settings if name[0] != "_"]
+    refuse_unknown(own, entries, f"recipe {recipe!r}")
+    return {name: config[name] for name in own if not entries[name].startswith("$")}
 
 
 def warn_of_phantoms(phantom: bool) -> None:
@@ -249,61 +264,39 @@ def for_tasks(settings: Mapping[str, Any], tasks: Iterable[str]) -> dict[str, An
 
 
 def explain_errors() -> None:
-    """End a failed command with one plain message, below the traceback.
+    """End a failed command with one plain line.
 
     MONAI wraps what goes wrong while a configuration is read in messages about the configuration's parts. Where an
-    error of this package is the cause, or a full disk, its text is repeated as the last thing a user reads. A run that
-    is stopped, by Ctrl-C or by the signal that a cluster sends before it takes a machine away, ends with a word on how
-    to go on.
+    error of this package is the cause, a full disk, or a package that is not installed, its text is all that a user
+    reads; with the environment variable ``CTAN_DEBUG=1``, or ``--debug``, the traceback comes before it. A run that is
+    stopped, by Ctrl-C or by the signal that a cluster sends before it takes a machine away, ends with a word on how to
+    go on.
     """
-    if sys.excepthook is not _explain:
-        sys.excepthook = _explain
-    # Not in a server, which has a handler of its own or runs this in a thread.
-    if threading.current_thread() is threading.main_thread() and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
-        signal.signal(signal.SIGTERM, _interrupt)
+    last_words.install()
 
 
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    """SIGTERM as Ctrl-C: files that are being written are removed, locks released."""
-    raise KeyboardInterrupt(signal.Signals(number).name)
+def check_options() -> None:
+    """Refuse options of the command line that the bundle does not have, and paths that do not arrive as typed.
 
+    Raises:
+        ConfigError: see :py:mod:`ctan_networks.command_line`.
 
-def _explain(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
-    chain = [error]
-    while (cause := chain[-1].__cause__ or chain[-1].__context__) is not None:
-        chain.append(cause)
-    # A cluster's signal goes to the loader's workers too, and torch may tell of their end before this process ends.
-    stopped = next((part for part in chain if isinstance(part, KeyboardInterrupt) or WORKER_STOPPED in str(part)), None)
-    if stopped is not None:
-        name = str(stopped) if isinstance(stopped, KeyboardInterrupt) else signal.Signals.SIGTERM.name
-        print(
-            f"\nSTOPPED ({name or 'Ctrl-C'}). What was finished is kept. A training goes on from the end of its last"
-            " epoch: the same command with --resume True (a comparison: the same command).",
-            file=sys.stderr,
-        )
+    """
+    from monai.bundle.utils import DEFAULT_EXP_MGMT_SETTINGS
+
+    running = _running_workflow()
+    config = getattr((running or {}).get("parser"), "config", None)
+    if not isinstance(config, Mapping):
         return
-    traceback.print_exception(kind, error, trace)
-    for cause in chain:
-        if isinstance(cause, CTANError):
-            # From a loader's worker process comes the whole traceback as text; its last line is the message.
-            text = (
-                str(cause).strip().splitlines()[-1].removeprefix(f"{type(cause).__module__}.{type(cause).__name__}: ")
-            )
-            print(f"\nERROR: {text}", file=sys.stderr)
-            return
-    for cause in chain:
-        # Where others write: TensorBoard's files, say.
-        if isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT):
-            print(
-                f"\nERROR: a disk is full ({cause}). Free space on it; a training goes on from the end of its last"
-                " epoch: the same command with --resume True.",
-                file=sys.stderr,
-            )
-            return
-        if isinstance(cause, OSError) and cause.errno in UNUSABLE and cause.filename is not None:
-            print(
-                f"\nERROR: {os.fsdecode(cause.filename)} cannot be used ({cause.strerror}). Check that path and its"
-                " permissions, or give another one, such as another --output_dir.",
-                file=sys.stderr,
-            )
-            return
+    of_monai = Path(sys.argv[0]).parts[-3:] == ("monai", "bundle", "__main__.py")
+    options = command_line.read_arguments(sys.argv[1:])[1] if of_monai else {}
+    if options.get("config_file"):
+        files = [str(options["config_file"])]
+        if files[0].startswith(("[", "(")):
+            files = list(ast.literal_eval(files[0]))
+        entries = command_line.config_entries(files)
+        referred = set(re.findall(r"@(\w+)", repr(config)))
+        tracked = DEFAULT_EXP_MGMT_SETTINGS["mlflow"]["configs"] if "tracking" in options else ()
+        command_line.check_known(options, {*entries, *referred, *OPTIONS_OF_MONAI, *tracked}, "the bundle")
+    own = {name: value for name, value in options.items() if name not in OPTIONS_OF_MONAI}
+    command_line.check_paths(own, config)

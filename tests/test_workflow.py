@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 from monai.bundle import ConfigParser, ConfigWorkflow
+from monai.utils import OptionalImportError
 
-from ctan_networks import workflow
-from ctan_networks.errors import ConfigError, DataError
+from ctan_networks import last_words, workflow
+from ctan_networks.errors import ConfigError, DataError, reason_of
 from ctan_networks.workflow import bundle_root, choose_recipe, pick_weights
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -82,6 +83,30 @@ def test_the_last_thing_a_user_reads_is_the_reason(bundle, where):
     )
     assert done.returncode != 0
     assert done.stderr.strip().splitlines()[-1] == "ERROR: pt_3/ct.csv, line 7: not a number: write it again"
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("variable", "typed", "shown"), [(None, [], 0), ("0", [], 0), ("1", [], 1), (None, ["--debug"], 1)]
+)
+def test_the_traceback_is_shown_to_whom_it_helps(monkeypatch, capsys, variable, typed, shown):
+    monkeypatch.delenv("CTAN_DEBUG", raising=False)
+    if variable is not None:
+        monkeypatch.setenv("CTAN_DEBUG", variable)
+    monkeypatch.setattr(sys, "argv", ["program", *typed])
+    for error in (
+        DataError("a.csv is empty"),
+        OptionalImportError("import mlflow (No module named 'mlflow')."),
+        KeyError("x"),
+    ):
+        last_words._explain(type(error), error, None)
+        said = capsys.readouterr().err
+        ours = not isinstance(error, KeyError)
+        assert ("Error: " in said) == (shown or not ours), said
+        if ours:
+            assert (
+                said.strip().splitlines()[-1].startswith(("ERROR: a.csv is empty", "ERROR: the Python package mlflow"))
+            )
 
 
 def test_a_full_disk_is_the_reason_wherever_it_was(monkeypatch, capsys):
@@ -148,6 +173,27 @@ def test_recipe_fits_data_and_machine_and_is_said(phantom, gpu, name, epochs, ca
     assert ("PHANTOM" in caplog.text) == phantom
     with pytest.raises(ConfigError, match="phantom, cpu, gpu"):
         choose_recipe(RECIPES, phantom, gpu, "tpu")
+
+
+def test_what_was_given_stands_in_the_line_of_the_recipe(tmp_path, caplog):
+    config = {
+        "imports": ["$from ctan_networks import workflow"],
+        "recipes": {name: {"epochs": 24, "batch_size": 8} for name in RECIPES},
+        "recipe": "$workflow.choose_recipe(@recipes, False, False)",
+        "epochs": "$@recipe['epochs']",
+        "batch_size": "$@recipe['batch_size']",
+        "initialize": ["$@recipe"],
+        "run": [],
+    }
+    file = tmp_path / "train.json"
+    file.write_text(json.dumps(config))
+    caplog.set_level("INFO")
+    ConfigWorkflow(str(file), workflow_type="train", logging_file=False, epochs=1).initialize()
+    assert "epochs 1 (given), batch_size 8" in caplog.text
+    misspelt = {"recipes#cpu": {"epoch": 3}}
+    with pytest.raises(RuntimeError) as caught:
+        ConfigWorkflow(str(file), workflow_type="train", logging_file=False, **misspelt).initialize()
+    assert reason_of(caught.value) == "recipe 'cpu': there is no epoch. Did you mean epochs?"
 
 
 def test_pick_weights_takes_the_first_that_is_there(tmp_path):

@@ -8,11 +8,12 @@ from typing import Any
 
 from torch import nn
 
-from ctan_networks.errors import ConfigError
+from ctan_networks.errors import ConfigError, refuse_unknown
 
 __all__ = ["KINDS", "check_tasks"]
 
 KINDS = ("segmentation", "regression", "classification")
+KEYS = ("kind", "out_channels")
 
 
 def check_tasks(tasks: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
@@ -22,7 +23,7 @@ def check_tasks(tasks: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, A
         tasks: task name to ``{"kind": "segmentation" | "regression" | "classification", "out_channels": int}``.
 
     Raises:
-        ConfigError: when there is no task, or a name, a kind or a number of channels cannot be used.
+        ConfigError: when there is no task, or a name, a kind, a key or a number of channels cannot be used.
 
     """
     if not tasks:
@@ -31,6 +32,7 @@ def check_tasks(tasks: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, A
     for name, spec in tasks.items():
         if not str(name).isidentifier() or hasattr(nn.ModuleDict(), str(name)):
             raise ConfigError(f"task name {name!r} cannot name a network's branch: use a plain word such as 'dose'.")
+        refuse_unknown(spec, KEYS, f"task {name!r}")
         kind, channels = spec.get("kind"), spec.get("out_channels", 1)
         if kind not in KINDS:
             raise ConfigError(f"task {name!r} has kind {kind!r}: must be one of {', '.join(KINDS)}.")

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from ctan_networks.data.tables import read_table
-from ctan_networks.errors import ConfigError, DataError
+from ctan_networks.errors import ConfigError, DataError, refuse_unknown
 from ctan_networks.reading import is_there
 from ctan_networks.utils import atomic_path
 
@@ -93,9 +93,7 @@ def split_cases(
 
     """
     file = Path(split_file)
-    strangers = [name for name in fractions if name not in SPLITS]
-    if strangers:
-        raise ConfigError(f"fractions: there is no split {', '.join(map(repr, strangers))}: {', '.join(SPLITS)}.")
+    refuse_unknown(fractions, SPLITS, "fractions")
     twice = [case for case, count in Counter(item["case"] for item in items).items() if count > 1]
     if twice:
         raise DataError(f"{len(twice)} cases are listed twice: {_some(twice)}. Rename or remove one of each.")

@@ -12,7 +12,7 @@ from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
 
-from ctan_networks.errors import ConfigError, DataError
+from ctan_networks.errors import ConfigError, DataError, refuse_unknown
 from ctan_networks.transforms.masks import inside_mask
 
 __all__ = ["CheckLabelsd", "StructureChannelsd"]
@@ -44,6 +44,7 @@ class CheckLabelsd(MapTransform):
         allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
+        refuse_unknown(channels, self.keys, "CheckLabelsd, channels")
         self.channels = {key: tuple(np.atleast_1d(numbers).tolist()) for key, numbers in channels.items()}
         self.like = like
 
@@ -100,6 +101,7 @@ class StructureChannelsd(MapTransform):
         allow_missing_keys: bool = False,
     ) -> None:
         super().__init__(keys, allow_missing_keys)
+        refuse_unknown(self.keys, structures, "StructureChannelsd, structures")
         for key, rules in structures.items():
             for name, rule in rules.items():
                 if rule not in RULES:

@@ -199,7 +199,7 @@ def test_a_split_that_does_not_exist(tmp_path):
     parts = split(cohort(20), tmp_path / "split.csv")
     with pytest.raises(ConfigError, match="no split 'validatoin': choose one of train, validation, test"):
         parts["validatoin"]
-    with pytest.raises(ConfigError, match="no split 'val'"):
+    with pytest.raises(ConfigError, match="fractions: there is no val. Did you mean validation"):
         split(cohort(20), tmp_path / "split.csv", fractions={"train": 0.8, "val": 0.2})
     alone = split(cohort(20), tmp_path / "test.csv", fractions={"test": 1.0})
     assert len(alone["test"]) and alone["train"] == alone["validation"] == []

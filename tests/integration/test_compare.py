@@ -39,11 +39,17 @@ def bundle(bundle_copy) -> str:
 
 
 def test_the_plan_is_printed_as_commands(bundle, cohort, tmp_path, capsys):
-    compare(bundle, cohort, str(tmp_path), seeds=2, weightings="equal,dwa", max_steps=4, dry_run=True, **SMALL)
+    output = str(tmp_path / "2025")
+    compare(bundle, cohort, output, seeds=2, weightings="equal,dwa", max_steps=4, dry_run=True, **SMALL)
+    assert not Path(output).exists()
     lines = capsys.readouterr().out.strip().splitlines()
     assert len(lines) == 2 * (2 + 3 * 2)
     assert all(line.count("monai.bundle run") == 2 and "--max" not in line for line in lines)
     assert len({line.split("--output_dir ")[1].split()[0] for line in lines}) == len(lines)
+    with pytest.raises(ConfigError, match="there is no --epoch. Did you mean --epochs"):
+        compare(bundle, cohort, str(tmp_path), dry_run=True, epoch=3)
+    with pytest.raises(ConfigError, match="compared, diagnosis: there is no accurcy"):
+        compare(bundle, cohort, str(tmp_path), dry_run=True, **SMALL, compared={"diagnosis": ["accurcy"]})
     with pytest.raises(ConfigError, match="unet"):
         compare(bundle, cohort, str(tmp_path), architectures="unet", dry_run=True)
     with pytest.raises(ConfigError, match="cannot be compared"):

@@ -78,6 +78,10 @@ def test_too_small_input_names_size_and_multiple(architecture):
         ({"tasks": {"keys": {"kind": "regression"}}}, "task name"),
         ({"tasks": {"a": {"kind": "detection"}}}, "detection"),
         ({"tasks": {"a": {"kind": "regression", "out_channels": 0}}}, "out_channels"),
+        (
+            {"tasks": {"a": {"kind": "regression", "channels": 2}}},
+            "'a': there is no channels. Did you mean out_channels",
+        ),
         ({"architecture": "unet"}, "ctan, mtan, hps, stl"),
     ],
 )

@@ -56,6 +56,10 @@ def test_wrong_labels_are_named():
         spread(torch.zeros(3, 2, 3))
     with pytest.raises(DataError, match=r"the label seg \(a\) has several labels \(1, 2\)"):
         spread(torch.tensor([[[0, 1.0, 2], [0, 0, 1]]]), {"seg": {"a": "empty"}})
+    with pytest.raises(ConfigError, match="structures: there is no seg. Did you mean sge"):
+        StructureChannelsd("seg", {"sge": {"a": "empty"}})
+    with pytest.raises(ConfigError, match="channels: there is no sge"):
+        CheckLabelsd("seg", {"sge": 1})
     with pytest.raises(ConfigError, match="structure a of seg"):
         StructureChannelsd("seg", {"seg": {"a": "missing"}})
 

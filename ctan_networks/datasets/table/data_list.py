@@ -4,18 +4,20 @@
 from __future__ import annotations
 
 import csv
+import difflib
 import json
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from ctan_networks.blocks.tasks import check_tasks
 from ctan_networks.data.case_list import existing_path, refuse_same_names
 from ctan_networks.data.photo_list import photo_list
 from ctan_networks.data.tables import MAX_BYTES
 from ctan_networks.datasets.volume_list import volume_list
-from ctan_networks.errors import DataError
+from ctan_networks.errors import DataError, refuse_unknown
 from ctan_networks.reading import require_file
 from ctan_networks.utils import name_of_image
 
@@ -27,6 +29,9 @@ PARTS = ("train", "validation", "test")
 SECTIONS = {"training": "train", "train": "train", "validation": "validation", "test": "test"}
 UNKNOWN = ("", "nan", "-1")
 LISTED = 10
+OPTIONAL = ("group", "split")
+# Letters that two names have in common, when one is the other misspelt.
+NEARLY = 0.8
 
 Item = dict[str, Any]
 
@@ -67,13 +72,18 @@ def case_table(
         and "split".
 
     Raises:
+        ConfigError: when a task has a key that does not exist, or classes are given for no classification.
         DataError: when the file cannot be read or lacks a column, files are missing, a class or split is not known, two
             cases have one name, or a group is in two splits; names the file and the lines.
 
     """
+    tasks = check_tasks(tasks)
+    refuse_unknown(classes or {}, [task for task, spec in tasks.items() if spec["kind"] == "classification"], "classes")
     file = _list_file(existing_path(path, "or list of the data set"))
     rows = _read(file, ("case", "image", *tasks))
     if file.suffix.lower() == ".json":
+        for row in rows:
+            _refuse_misspelt(row.cells, ("case", "image", *OPTIONAL, "label", *tasks), f"{file}: {row.where}")
         rows = [_with_label(row, tasks, file) for row in rows]
     problems: list[str] = []
     items = [_item(row, file.parent, tasks, dict(classes or {}), problems) for row in rows]
@@ -153,10 +163,21 @@ def _read_csv(file: Path, columns: Sequence[str]) -> list[Row]:
             f"{file} has no column {' and no '.join(missing)}; it has {', '.join(header) or 'none'}. A task that no"
             " case has a label for still needs its column, with empty cells."
         )
+    _refuse_misspelt(header, (*columns, *OPTIONAL), str(file))
     twice = sorted({name for name in header if header.count(name) > 1})
     if twice:
         raise DataError(f"{file} has two columns {', '.join(twice)}: rename one.")
     return rows
+
+
+def _refuse_misspelt(names: Iterable[str], known: Sequence[str], where: str) -> None:
+    """Refuse names that are nearly those that are looked for and not there: they would be passed over."""
+    names = list(map(str, names))
+    absent = [name for name in known if name not in names]
+    for name in names:
+        near = [] if name in known else difflib.get_close_matches(name.lower(), absent, n=1, cutoff=NEARLY)
+        if near:
+            raise DataError(f"{where} has {name!r}, and no {near[0]!r}: rename it, or give it another name.")
 
 
 def _lines(reader: Any, file: Path) -> Iterator[list[str]]:

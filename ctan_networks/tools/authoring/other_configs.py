@@ -126,7 +126,12 @@ def inference_config(plan: Plan) -> dict[str, Any]:
             "postprocessing": "@postprocessing",
             "val_handlers": "@handlers",
         },
-        "initialize": ["$workflow.explain_errors()", "$workflow.keep_memory(2**30)", "@bundle_root"],
+        "initialize": [
+            "$workflow.explain_errors()",
+            "$workflow.check_options()",
+            "$workflow.keep_memory(2**30)",
+            "@bundle_root",
+        ],
         "run": [
             "$workflow.warn_of_phantoms(cases.is_phantom(@dataset#data))",
             "$workflow.warn_of_phantom_weights(@checkpoint, @bundle_root)",

@@ -87,6 +87,7 @@ def train_config(plan: Plan) -> dict[str, Any]:
         "validate": validate_config(plan),
         "initialize": [
             "$workflow.explain_errors()",
+            "$workflow.check_options()",
             "$workflow.keep_memory()",
             "@bundle_root",
             "$monai.utils.set_determinism(seed=@seed)",

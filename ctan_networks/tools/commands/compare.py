@@ -63,6 +63,7 @@ def compare(
         folds,
         ablate,
         max_steps,
+        dry_run,
     )
     if dry_run:
         for job in comparison.jobs:

@@ -10,6 +10,9 @@ from typing import Any
 import numpy as np
 from monai.bundle import ConfigWorkflow
 
+from ctan_networks.command_line import check_known, config_entries
+from ctan_networks.errors import ConfigError
+
 __all__ = ["constant_dose"]
 
 
@@ -25,9 +28,11 @@ def constant_dose(bundle: str, dataset_dir: Any = None, **overrides: Any) -> dic
 
     """
     given = {key: value for key, value in {"dataset_dir": dataset_dir, **overrides}.items() if value is not None}
-    workflow = ConfigWorkflow(
-        str(Path(bundle) / "configs" / "train.json"), workflow_type="train", logging_file=False, **given
-    )
+    config = Path(bundle) / "configs" / "train.json"
+    if not config.is_file():
+        raise ConfigError(f"{bundle} is no bundle that is trained: {config} is not there.")
+    check_known(given, config_entries([config]), bundle)
+    workflow = ConfigWorkflow(str(config), workflow_type="train", logging_file=False, **given)
     workflow.initialize()
     parser = workflow.parser
     dataset, unit = parser.get_parsed_content("validate#dataset"), float(parser.get_parsed_content("dose_unit"))

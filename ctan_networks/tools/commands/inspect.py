@@ -3,7 +3,11 @@
 
 from __future__ import annotations
 
+import tempfile
+from pathlib import Path
+
 from ctan_networks.tools.packing.inspection import inspect_bundle
+from ctan_networks.tools.packing.unpack import unpack_bundle
 
 __all__ = ["inspect"]
 
@@ -12,7 +16,10 @@ def inspect(bundle: str) -> str:
     """List what a bundle's configurations would import and execute, without executing it.
 
     Args:
-        bundle: the bundle's folder.
+        bundle: the bundle's folder, or a packed bundle (zip).
 
     """
-    return inspect_bundle(bundle).report()
+    if not Path(bundle).is_file():
+        return inspect_bundle(bundle).report()
+    with tempfile.TemporaryDirectory() as folder:
+        return inspect_bundle(unpack_bundle(bundle, folder)).report()

@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import logging
 import math
+import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,13 @@ from typing import Any
 import pandas as pd
 from monai.bundle import ConfigWorkflow
 
+from ctan_networks.command_line import check_known, config_entries
 from ctan_networks.errors import ConfigError, CTANError
 from ctan_networks.reports.comparison import comparison_page
 from ctan_networks.reports.summary import strict
 from ctan_networks.tools.comparison.cost import measure_cost
 from ctan_networks.tools.comparison.plan import Run, plan_runs
-from ctan_networks.tools.comparison.results import Measured, read_results
+from ctan_networks.tools.comparison.results import Measured, check_compared, read_results
 from ctan_networks.tools.comparison.runner import Job, execute, make_jobs
 from ctan_networks.tools.comparison.statistics import check_same_cases, compare_methods, delta_table, score_rows
 from ctan_networks.tools.comparison.words import paragraph
@@ -47,6 +49,7 @@ class Comparison:
         folds: number of folds.
         ablate: ablations of CTAN.
         max_steps: training steps of every run; None: the epochs of the bundle's recipe.
+        dry_run: write nothing into the output folder.
 
     Raises:
         ConfigError: when the bundle cannot be compared or an argument cannot be used.
@@ -64,6 +67,7 @@ class Comparison:
         folds: int | None = None,
         ablate: bool = False,
         max_steps: int | None = None,
+        dry_run: bool = False,
     ) -> None:
         self.bundle = bundle
         self.overrides: dict[str, Any] = dict(overrides)
@@ -71,6 +75,7 @@ class Comparison:
         missing = [file for file in configs if not Path(file).is_file()]
         if missing:
             raise ConfigError(f"{bundle} cannot be compared: {' and '.join(missing)} is not there.")
+        check_known(self.overrides, config_entries(configs), str(bundle))
         # No weights yet, from which evaluate.json would take what they were trained with.
         given = {"checkpoint": "", **self.overrides}
         workflow = ConfigWorkflow(configs, workflow_type="train", logging_file=False, **given)
@@ -79,16 +84,21 @@ class Comparison:
         self.phantom = bool(read("phantom"))
         name = "comparison_phantom" if self.phantom else "comparison_patients"
         self.output_dir = output_dir if output_dir is not None else bundle / "runs" / name
-        # One list of parts for all runs, where the bundle draws parts.
-        if "split_file" in workflow.parser:
-            workflow.parser["split_file"] = self.overrides.setdefault("split_file", str(self.output_dir / "split.csv"))
-        if folds is not None:
-            self.overrides["folds"] = folds
         if "compared" not in workflow.parser:
             raise ConfigError(f'{configs[1]} has no "compared": list the metrics of each task there.')
-        self.compared: dict[str, list[str]] = read("compared")
-        self.overrides |= {"keep": "last", **self._budget(max_steps, read("epochs"))}
-        data = [[_described(item) for item in read(f"{part}#dataset#data")] for part in ("train", "validate")]
+        with tempfile.TemporaryDirectory() as workplace:
+            # One list of parts for all runs, where the bundle draws parts.
+            if "split_file" in workflow.parser:
+                split_file = self.overrides.setdefault("split_file", str(self.output_dir / "split.csv"))
+                # After a dry run the first run draws the same parts.
+                kept = not dry_run or Path(split_file).exists()
+                workflow.parser["split_file"] = split_file if kept else f"{workplace}/split.csv"
+            if folds is not None:
+                self.overrides["folds"] = folds
+            self.compared: dict[str, list[str]] = read("compared")
+            check_compared(self.compared, read("tasks"))
+            self.overrides |= {"keep": "last", **self._budget(max_steps, read("epochs"))}
+            data = [[_described(item) for item in read(f"{part}#dataset#data")] for part in ("train", "validate")]
         runs = plan_runs(list(read("tasks")), architectures, weightings, seeds, folds, ablate)
         self.jobs = make_jobs(runs, bundle, self.output_dir / "runs", self.overrides, data)
 

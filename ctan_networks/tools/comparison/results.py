@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ctan_networks.errors import DataError
+from ctan_networks.errors import DataError, refuse_unknown
 from ctan_networks.metrics.classification import (
     compute_accuracy,
     compute_balanced_accuracy,
@@ -20,7 +20,7 @@ from ctan_networks.metrics.classification import (
     compute_roc_auc,
 )
 
-__all__ = ["Measured", "read_results"]
+__all__ = ["Measured", "check_compared", "read_results"]
 
 # Metrics of a whole cohort: name to function and whether higher is better.
 COHORT: dict[str, tuple[Callable[..., Any], bool]] = {
@@ -66,6 +66,18 @@ class Measured:
     def value(self) -> float:
         """The metric as it was measured."""
         return float(self.statistic(np.ones((1, len(self.cases))))[0])
+
+
+def check_compared(compared: Mapping[str, Sequence[str]], tasks: Iterable[str]) -> None:
+    """Refuse tasks and metrics that do not exist, before anything is trained.
+
+    Raises:
+        ConfigError: names the first.
+
+    """
+    refuse_unknown(compared, tasks, "compared")
+    for task, names in compared.items():
+        refuse_unknown(names, (*CASEWISE, *COHORT), f"compared, {task}")
 
 
 def read_results(folder: Path, compared: Mapping[str, Sequence[str]]) -> dict[tuple[str, str], Measured]:

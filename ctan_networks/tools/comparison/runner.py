@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import ctan_networks
+from ctan_networks.command_line import as_arrived
 from ctan_networks.errors import ConfigError, CTANError
 from ctan_networks.tools.comparison.plan import Run
 from ctan_networks.utils import atomic_path
@@ -200,4 +201,5 @@ def _call(command: Sequence[str], **options: Any) -> int:
 
 
 def _text(value: Any) -> str:
-    return value if isinstance(value, str) else repr(value)
+    """A value as it is typed: text that the command line would take for Python's in quotes."""
+    return value if isinstance(value, str) and as_arrived(value) == value else repr(value)

@@ -9,7 +9,7 @@ import pytest
 
 from ctan_networks.data import case_parts
 from ctan_networks.datasets.table.data_list import case_images, case_table
-from ctan_networks.errors import DataError
+from ctan_networks.errors import ConfigError, DataError
 
 TASKS = {
     "seg": {"kind": "segmentation", "out_channels": 2},
@@ -52,6 +52,32 @@ def test_labels_are_read_and_empty_cells_are_unknown(folder):
     ]
     semicolons = write(folder, text.replace(",", ";"), "cases.csv")
     assert case_table(semicolons, TASKS, CLASSES) == items == case_table(folder, TASKS, CLASSES)
+
+
+@pytest.mark.parametrize(
+    "header", ["case,image,seg,grade,Split", "case,image,seg,grade,splits,group", "case,image,seg,grade,gruop"]
+)
+def test_a_column_that_is_nearly_one_that_is_looked_for_is_refused(folder, header):
+    with pytest.raises(DataError, match=r"list.csv has '(Split|splits|gruop)', and no '(split|group)'"):
+        case_table(write(folder, f"{header}\na,images/i0.nii.gz,,low,test\n"), TASKS, CLASSES)
+    # Others are one's own.
+    case_table(write(folder, "case,image,seg,grade,age,sex\na,images/i0.nii.gz,,low,50,f\n"), TASKS, CLASSES)
+
+
+def test_misspelt_keys_of_json_are_refused(folder):
+    for entry, said in (({"lable": "images/s0.nii.gz"}, "lable"), ({"Grade": "low"}, "Grade"), ({"sge": None}, None)):
+        listed = {"training": [{"case": "a", "image": "images/i0.nii.gz", **entry}]}
+        file = write(folder, json.dumps(listed), "dataset.json")
+        if said is None:
+            case_table(file, TASKS, CLASSES)
+            continue
+        with pytest.raises(DataError, match=rf"training\[0\] has '{said}'"):
+            case_table(file, TASKS, CLASSES)
+    file = write(folder, "case,image,seg,grade\na,images/i0.nii.gz,,low\n")
+    with pytest.raises(ConfigError, match="classes: there is no grades. Did you mean grade"):
+        case_table(file, TASKS, {"grades": ["low", "mid", "high"]})
+    with pytest.raises(ConfigError, match="there is no channels. Did you mean out_channels"):
+        case_table(file, {**TASKS, "seg": {"kind": "segmentation", "channels": 2}}, CLASSES)
 
 
 def test_names_that_are_numbers_are_names(folder):
@@ -138,7 +164,7 @@ def test_images_to_predict_on(folder):
         case_images(file, 3, split="validation")
     assert [i["case"] for i in case_images(folder / "images" / "i3.nii.gz", 3)] == ["i3"]
     assert len(case_images(folder / "images", 3)) == 80
-    with pytest.raises(DataError, match="JPG or PNG"):
+    with pytest.raises(DataError, match="no photograph"):
         case_images(folder / "images", 2)
 
 

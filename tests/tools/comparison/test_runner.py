@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from ctan_networks import workflow
+from ctan_networks import last_words
 from ctan_networks.tools.comparison import runner
 from ctan_networks.tools.comparison.plan import plan_runs
 
@@ -22,7 +22,7 @@ def test_what_is_stopped_ends_the_runs_that_it_started(tmp_path, monkeypatch, pa
     monkeypatch.setattr(runner.Job, "commands", lambda job: [wait, wait])
     runs = plan_runs(["dose"], ["hps", "mtan", "ctan"], ["equal"], seeds=1)
     jobs = [runner.Job(run, tmp_path, tmp_path, {}, {}) for run in runs]
-    before = signal.signal(signal.SIGTERM, workflow._interrupt)
+    before = signal.signal(signal.SIGTERM, last_words._interrupt)
     started: list = []
 
     def stop() -> None:

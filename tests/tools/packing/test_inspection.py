@@ -181,6 +181,16 @@ def test_the_package_in_a_pack_is_compared_with_the_one_installed(bundles, tmp_p
         assert f"package/{name}: Python file  (differs" in text
 
 
+def test_a_packed_bundle_is_examined_as_it_is(bundles, tmp_path, monkeypatch):
+    archive = Path(pack(str(bundles / "stoic_ctan"), str(tmp_path)))
+    monkeypatch.chdir(tmp_path)
+    assert "the copy of ctan_networks is the one installed here" in inspect(str(archive))
+    assert [path.name for path in tmp_path.iterdir()] == [archive.name]
+    (tmp_path / "page.zip").write_text("<html>")
+    with pytest.raises(DataError, match="page.zip"):
+        inspect("page.zip")
+
+
 def test_what_is_no_bundle(tmp_path):
     with pytest.raises(DataError, match="is no bundle"):
         inspect(str(tmp_path))

@@ -1,0 +1,130 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What a user typed, against what arrives: the command lines of MONAI and of this package take values for Python."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from ctan_networks.errors import ConfigError, refuse_unknown
+
+__all__ = ["as_arrived", "check_known", "check_paths", "config_entries", "read_arguments"]
+
+OPTION = re.compile(r"--?(?P<name>[A-Za-z_+][^=]*)(=(?P<value>.*))?", re.DOTALL)
+# Entries of configurations that are paths, wherever in it they stand.
+PATH = re.compile(r"(.+_(dir|file)|checkpoint|predictions|encoder_weights)")
+# Those that may be lists of paths.
+SEVERAL = ("dataset_dir",)
+
+
+def read_arguments(arguments: Sequence[str]) -> tuple[list[str], dict[str, str | None]]:
+    """What was typed, as Fire divides it and before it makes Python of it.
+
+    Args:
+        arguments: of the command line, such as ``sys.argv[1:]``.
+
+    Returns:
+        Arguments without a name, and name (with "_" for "-") to value of the others; None where no value was given.
+
+    """
+    plain: list[str] = []
+    options: dict[str, str | None] = {}
+    rest = list(arguments)
+    while rest and rest[0] != "--":
+        text = rest.pop(0)
+        found = OPTION.fullmatch(text)
+        if found is None:
+            plain.append(text)
+            continue
+        value = found["value"]
+        if value is None and rest and rest[0] != "--" and not OPTION.fullmatch(rest[0]):
+            value = rest.pop(0)
+        options[found["name"].replace("-", "_")] = value
+    return plain, options
+
+
+def config_entries(files: Iterable[str | os.PathLike]) -> set[str]:
+    """Names of the top-level entries of a bundle's configuration, which are its options."""
+    from monai.bundle import ConfigParser
+
+    return {_first(key) for file in files for key in ConfigParser.load_config_file(str(file))}
+
+
+def check_known(options: Collection[str], known: Collection[str], where: str) -> None:
+    """Refuse options that do not exist, which would be passed over without a word.
+
+    Args:
+        options: their names; of ``network_def#channels`` the first part counts.
+        known: names that exist.
+        where: what has those options, for the message.
+
+    Raises:
+        ConfigError: names the option, and the one that may have been meant.
+
+    """
+    refuse_unknown([f"--{_first(name)}" for name in options], [f"--{name}" for name in sorted(known)], where)
+
+
+def check_paths(options: Mapping[str, str | None], config: Mapping[str, Any]) -> None:
+    """Refuse paths that do not arrive as they were typed, or are none.
+
+    ``2025`` arrives as a number, ``a, b`` as two values and ``run#3`` as ``run``; ``./2025`` and so on arrive as typed.
+
+    Args:
+        options: name to value, as they were typed.
+        config: top-level entries of the configuration, as they arrived.
+
+    Raises:
+        ConfigError: names the option, what arrived, and what to type.
+
+    """
+    for name, value in options.items():
+        key = re.split(r"#|::", name)[-1]
+        if PATH.fullmatch(key):
+            _check_typed(name, value, key in SEVERAL, config)
+    for key, value in config.items():
+        if PATH.fullmatch(key):
+            for path in value if key in SEVERAL and isinstance(value, list | tuple) else [value]:
+                if path is not None and not isinstance(path, str | os.PathLike):
+                    raise ConfigError(f"{key} must be a path, and is {path!r}. Give it as text: './{path}'.")
+
+
+def _check_typed(name: str, value: str | None, several: bool, config: Mapping[str, Any]) -> None:
+    if value is None or not value.strip():
+        raise ConfigError(f"--{name} has no value: give a path, or leave the option out.")
+    arrived = as_arrived(value)
+    quoted = value[:1] in ("'", '"') and isinstance(arrived, str)
+    if arrived is None:
+        raise ConfigError(f"--{name} None is no path: leave the option out, or type ./None.")
+    if several and isinstance(arrived, list | tuple) and (value[0] in "[(" or not Path(value).exists()):
+        return
+    if arrived != value and not quoted:
+        raise ConfigError(
+            f"--{name} {value!r} does not arrive as the path that was typed, but as {arrived!r}: command lines take"
+            f" values for Python. Type ./{value} in quotes, or the whole path."
+        )
+    if value.startswith("~") and not several:
+        raise ConfigError(
+            f"--{name} {value}: the shell has not replaced the ~. Put a space before it, or type it whole."
+        )
+    if re.fullmatch(r"@\w+", value) and value[1:] not in config:
+        raise ConfigError(f"--{name} {value} is taken for a reference to an entry {value[1:]!r}. Type ./{value}.")
+
+
+def as_arrived(value: str) -> Any:
+    """What Fire, and so ``monai.bundle``, makes of a value."""
+    # A bundle that is run by a program of one's own needs no Fire.
+    from fire.parser import DefaultParseValue
+
+    try:
+        return DefaultParseValue(value)
+    except Exception:  # noqa: BLE001  whatever Python says to what was typed
+        return value
+
+
+def _first(name: str) -> str:
+    """Of ``validate#handlers`` or ``+initialize`` the top-level entry."""
+    return re.split(r"#|::", name.lstrip("+"))[0]
