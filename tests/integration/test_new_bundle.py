@@ -20,7 +20,7 @@ from monai.bundle import ConfigWorkflow
 from PIL import Image
 
 from ctan_networks.datasets.table.phantoms import task_cohort
-from ctan_networks.errors import ConfigError
+from ctan_networks.errors import ConfigError, reason_of
 from ctan_networks.tools.authoring.bundle import write_bundle
 from ctan_networks.tools.authoring.plan import Plan
 from ctan_networks.tools.authoring.tasks import parse_tasks
@@ -170,6 +170,24 @@ def test_a_bundle_on_a_backbone(tmp_path):
     assert any(bundle.infer(trained, bundle.data, tmp_path / "out").rglob("*.png"))
     with pytest.raises(ConfigError, match="no encoder 'resnet9'"):
         Plan("volumes", "", 3, 1, tasks, encoder="resnet9")
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_a_table_of_a_few_cases_without_splits(made, tmp_path, caplog, count):
+    bundle, _ = made("graded")
+    table = pd.read_csv(bundle.data).drop(columns=["split", "group"]).head(count)
+    folder = Path(bundle.data).parent
+    table["image"] = [str(folder / name) for name in table["image"]]
+    table.to_csv(tmp_path / "cases.csv", index=False)
+    given = {"dataset_dir": str(tmp_path / "cases.csv")}
+    if count == 1:
+        with pytest.raises(RuntimeError) as caught:
+            bundle.train(tmp_path / "run", **given)
+        assert reason_of(caught.value).startswith("the split 'validation' is empty (train has 1")
+        return
+    bundle.train(tmp_path / "run", **given)
+    assert bundle.evaluate(tmp_path / "run", **given)["details"]["cases"] == 1
+    assert ("the split 'test' is empty" in caplog.text) == (count == 2)
 
 
 def test_a_list_of_ones_own_is_no_phantom_and_is_divided(made, tmp_path):
