@@ -38,6 +38,7 @@ class MONAILabelItem:
         classes: for classification tasks the names of their classes; the JSON file has a name or its number.
         files: entries of the JSON file that are paths.
         segmentation: where the label goes.
+        prescription: in Gy, of all of the server's items, whatever their JSON files state; None: what each states.
 
     Raises:
         DataError: when the JSON file cannot be read, names an unknown class or a file that is not there.
@@ -49,10 +50,12 @@ class MONAILabelItem:
         classes: Mapping[str, Sequence[str]] | None = None,
         files: Sequence[str] = ("dose",),
         segmentation: str | None = "segmentation",
+        prescription: float | None = None,
     ) -> None:
         self.classes = {task: list(names) for task, names in (classes or {}).items()}
         self.files = tuple(files)
         self.segmentation = segmentation
+        self.prescription = prescription
 
     def __call__(self, item: Mapping[str, Any]) -> dict[str, Any]:
         if "label" not in item or "case" in item:
@@ -62,7 +65,8 @@ class MONAILabelItem:
         turned: dict[str, Any] = {k: v for k, v in item.items() if k != "label"} | {"case": name}
         if self.segmentation is not None:
             turned |= {self.segmentation: item["label"], LABEL_MAP: True}
-        return turned | self._beside(image.with_name(f"{name}.json"))
+        given = {"prescription": self.prescription} if self.prescription else {}
+        return turned | self._beside(image.with_name(f"{name}.json")) | given
 
     def _beside(self, file: Path) -> dict[str, Any]:
         try:

@@ -35,6 +35,7 @@ def test_what_lies_beside_the_image(tmp_path, item):
     beside.write_text(json.dumps({"dose": "dose.nii.gz", "prescription": 60, "diagnosis": "nv"}))
     found = ADAPT(item)
     assert found["dose"] == str(tmp_path / "dose.nii.gz") and found["prescription"] == 60 and found["diagnosis"] == 1
+    assert MONAILabelItem(prescription=66)(item)["prescription"] == 66
     beside.write_text(json.dumps({"diagnosis": 0, "PatientName": "Geheim", "mrn": 4711}))
     assert ADAPT(item)["diagnosis"] == 0
     # Items end in the cache.
