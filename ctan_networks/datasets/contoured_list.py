@@ -58,8 +58,9 @@ def contoured_list(
         organs: names of the structures that the network was trained to be given.
 
     Returns:
-        One item a case: "case", "image", "contours" (the folder with its masks), and "prescription" in Gy where it is
-        known.
+        One item a case: "case", "image", "segmentation" (the folder with its masks), "mask" (the file of where dose is
+        possible: OpenKBP's mask, or a clinic's external contour) where there is one, and "prescription" in Gy where it
+        is known.
 
     Raises:
         DataError: when no case with contours is there, or two have one name.
@@ -77,7 +78,9 @@ def contoured_list(
         try:
             folder, rois = _contours(item, Path(converted_dir), patterns)
             _check_drawn(item["case"], folder, rois, targets, organs)
-            usable.append({**item, "contours": str(folder)})
+            external = folder / "possible_dose_mask.nii.gz"
+            mask = {"mask": str(external)} if is_there(external) else {}
+            usable.append({**item, "segmentation": str(folder), **mask})
         except DataError as error:  # noqa: PERF203  each case by itself
             logger.error("skipped: case %s: %s", item["case"], error)
     if not usable:

@@ -35,6 +35,7 @@ from ctan_networks.radiotherapy.transforms import (
     KeepGivenContoursd,
     NoteImaged,
     PlannedDosed,
+    PossibleDosed,
     PrescribedDosed,
     body_mask,
 )
@@ -56,6 +57,7 @@ __all__ = [
     "MomentLoss",
     "NoteImaged",
     "PlannedDosed",
+    "PossibleDosed",
     "PrescribedDosed",
     "VolumesAtDose",
     "body_mask",

@@ -12,6 +12,7 @@ from ctan_networks.transforms.invert_masks import InvertMasksd
 from ctan_networks.transforms.labels import CompleteLabelsd
 from ctan_networks.transforms.logit_adjustment import LogitAdjustmentd
 from ctan_networks.transforms.masks import TurnMasksd
+from ctan_networks.transforms.not_inverted import NotInverted
 from ctan_networks.transforms.outputs import SameGridd, SplitOutputsd
 from ctan_networks.transforms.save import SaveCased
 from ctan_networks.transforms.save_mask import SaveMaskd
@@ -29,6 +30,7 @@ __all__ = [
     "KeepKeysSpacingd",
     "LabelMapd",
     "LogitAdjustmentd",
+    "NotInverted",
     "ProbabilitySummaryd",
     "RandMirrorPatientd",
     "SameGridd",

@@ -31,7 +31,7 @@ def test_openkbp_patients(tmp_path):
     root = Path(openkbp_cohort(tmp_path, train=1, validation=1))
     items = contoured_list(root, tmp_path / "converted", {})
     assert [item["case"] for item in items] == ["pt_1", "pt_201"]
-    assert items[0]["contours"] == str(root / "train-pats" / "pt_1")
+    assert items[0]["segmentation"] == str(root / "train-pats" / "pt_1")
     assert [item["case"] for item in contoured_list(root, tmp_path, {}, split="validation")] == ["pt_201"]
     assert contoured_list(root / "train-pats" / "pt_1", tmp_path, {}) == items[:1]
     assert contoured_list(root / "train-pats", tmp_path, {}) == items[:1]
@@ -43,18 +43,18 @@ def test_masks_of_dicom_lie_on_the_ct(clinic, tmp_path):
     reader = CaseReader(list(PATTERNS))
     for item in items:
         ct, ct_meta = reader.get_data(Path(item["image"]))
-        bits, meta = reader.get_data(Path(item["contours"]))
+        bits, meta = reader.get_data(Path(item["segmentation"]))
         assert bits.shape == ct.shape and np.allclose(meta["affine"], ct_meta["affine"], atol=1e-3)
         assert meta["present"] == [True, True] and {1, 2} <= set(np.unique(bits)) <= {0, 1, 2, 3}
 
 
 def test_nifti_patients_and_what_has_no_contours(clinic, tmp_path, caplog):
-    converted = Path(contoured_list(clinic / "P001", tmp_path / "converted", PATTERNS)[0]["contours"])
+    converted = Path(contoured_list(clinic / "P001", tmp_path / "converted", PATTERNS)[0]["segmentation"])
     folder = tmp_path / "patients"
     shutil.copytree(converted, folder / "a")
     nib.save(nib.Nifti1Image(np.zeros((4, 4, 4), np.int16), np.eye(4)), folder / "plain.nii.gz")
     items = contoured_list(folder, tmp_path / "c", PATTERNS)
-    assert [(item["case"], item["contours"]) for item in items] == [("a", str(folder / "a"))]
+    assert [(item["case"], item["segmentation"]) for item in items] == [("a", str(folder / "a"))]
     assert "skipped: case plain" in caplog.text and "without contours" in caplog.text
     with pytest.raises(DataError, match="needs no contours"):
         contoured_list(folder / "plain.nii.gz", tmp_path / "c", PATTERNS)
@@ -105,7 +105,7 @@ def test_a_target_under_another_name(drawn, caplog):
     assert """--roi_patterns "{'PTV70': ['PTV_High']}\"""" in caplog.text
     # What the message says.
     (item,) = drawn("BODY", "PTV_High", "Cord", own_patterns={"PTV70": ["PTV_High"]})
-    assert sorted(p.name for p in Path(item["contours"]).glob("[A-Z]*")) == ["Cord.nii.gz", "PTV70.nii.gz"]
+    assert sorted(p.name for p in Path(item["segmentation"]).glob("[A-Z]*")) == ["Cord.nii.gz", "PTV70.nii.gz"]
 
 
 def test_a_second_target_under_another_name(drawn, caplog):

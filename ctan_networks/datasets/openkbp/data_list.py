@@ -81,7 +81,8 @@ def inference_list(dataset_dir: str | os.PathLike, split: str | None = None) -> 
         split: "train", "validation", "test", or the sub-folder's own name. Only for the first of these.
 
     Returns:
-        One item a case, with "case" and the absolute path "image", in natural order.
+        One item a case, with "case" and the absolute path "image", in natural order; an OpenKBP patient that has a
+        possible-dose mask also with its path, "mask".
 
     Raises:
         DataError: when nothing to predict on is there, or when two cases have the same name.
@@ -152,10 +153,11 @@ def _prediction(folder: Path, case: str) -> Path:
 
 def _as_case(path: Path) -> list[dict[str, str]]:
     """The path itself as a case, or an empty list when it is none."""
-    if path.name == "ct.csv" and path.is_file():
-        return [{"case": path.parent.name, "image": str(path)}]
-    if (path / "ct.csv").is_file():
-        return [{"case": path.name, "image": str(path / "ct.csv")}]
+    folder = path.parent if path.name == "ct.csv" and path.is_file() else path
+    if (folder / "ct.csv").is_file():
+        item = {"case": folder.name, "image": str(folder / "ct.csv")}
+        mask = folder / "possible_dose_mask.csv"
+        return [item | {"mask": str(mask)} if is_there(mask) else item]
     if re.fullmatch(r"pt_\d+", path.name) and path.is_dir() and any(p.suffix == ".csv" for p in list_folder(path)):
         _require_ct(path)
     return as_volume(path)

@@ -9,6 +9,7 @@ from ctan_networks.radiotherapy.transforms.export_dicom import ExportDICOMd
 from ctan_networks.radiotherapy.transforms.given_contours import GivenContoursd, KeepGivenContoursd
 from ctan_networks.radiotherapy.transforms.note_image import NoteImaged
 from ctan_networks.radiotherapy.transforms.planned_dose import PlannedDosed
+from ctan_networks.radiotherapy.transforms.possible_dose import PossibleDosed
 from ctan_networks.radiotherapy.transforms.prescription import PrescribedDosed
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "KeepGivenContoursd",
     "NoteImaged",
     "PlannedDosed",
+    "PossibleDosed",
     "PrescribedDosed",
     "body_mask",
 ]

@@ -10,7 +10,7 @@ import torch
 from monai.config import KeysCollection
 from monai.data import MetaTensor
 from monai.transforms import MapTransform
-from monai.utils import convert_to_tensor
+from monai.utils import convert_to_tensor, ensure_tuple
 
 from ctan_networks.errors import ConfigError, DataError
 
@@ -32,7 +32,8 @@ class GivenContoursd(MapTransform):
         doses: target to its prescribed dose in Gy, such as ``{"PTV56": 56, "PTV70": 70}``.
         unit: Gy in one unit of the channel, the same as of the network's output. The highest of ``doses`` if None.
         organs: names of the organs that are given, in the order of the channels.
-        region_key: mask ``[1, *spatial]`` of where dose is possible, on the image's grid; None: no such channel.
+        region_key: mask ``[1, *spatial]`` of where dose is possible, on the image's grid; of several keys the first
+            that the case has counts; None: no such channel.
         label_key: masks that a loss sees: what is given is left out of them, so that the rest is what a network
             predicts; None: they stay.
 
@@ -51,11 +52,11 @@ class GivenContoursd(MapTransform):
         unit: float | None = None,
         organs: Sequence[str] = (),
         label_key: str | None = None,
-        region_key: str | None = None,
+        region_key: str | Sequence[str] | None = None,
     ) -> None:
         super().__init__(keys)
         self.contours_key = contours_key
-        self.region_key = region_key
+        self.region_keys = ensure_tuple(region_key) if region_key is not None else ()
         self.label_key = label_key
         self.organs = _positions(organs, structures)
         self.targets = _positions(doses, structures)
@@ -76,8 +77,11 @@ class GivenContoursd(MapTransform):
         for position, value in zip(self.targets, self.levels, strict=True):
             level = torch.maximum(level, (contours[position : position + 1] > 0.5) * value)
         masks = [contours[self.organs]]
-        if self.region_key is not None:
-            masks.append(convert_to_tensor(d[self.region_key], track_meta=False))
+        if self.region_keys:
+            region = next((d[key] for key in self.region_keys if key in d), None)
+            if region is None:
+                raise DataError(f"case {d.get('case', '?')} has none of {', '.join(self.region_keys)}.")
+            masks.append(convert_to_tensor(region, track_meta=False))
         for key in self.key_iterator(d):
             image = d[key]
             if wrong := [mask for mask in masks if mask.shape[1:] != image.shape[1:]]:

@@ -102,9 +102,8 @@ def inference_config(plan: Plan) -> dict[str, Any]:
             "_target_": "Compose",
             "transforms": [
                 *steps.load(plan, labels=False),
-                *steps.on_grid(plan, labels=False, inference=True),
-                *steps.resize(plan, labels=False),
-                "@normalisation",
+                *steps.image_to_network(plan),
+                {"_target_": "EnsureTyped", "keys": "image", "dtype": "$torch.float32"},
             ],
         },
         "dataset": {

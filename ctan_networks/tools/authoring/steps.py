@@ -14,6 +14,7 @@ __all__ = [
     "check_labels",
     "complete",
     "crop",
+    "image_to_network",
     "invert",
     "load",
     "normalisation",
@@ -114,7 +115,19 @@ def resize(plan: Plan, labels: bool) -> list[Step]:
 
 def normalisation() -> Step:
     """The top-level entry ``normalisation``."""
-    return {"_target_": "NormalizeIntensityd", "keys": "image", "nonzero": False, "channel_wise": True}
+    step = {"_target_": "NormalizeIntensityd", "keys": "image", "nonzero": False, "channel_wise": True}
+    return {"_target_": f"{OURS}.NotInverted", "transform": step}
+
+
+def image_to_network(plan: Plan) -> list[Step]:
+    """From an image as it was read to the network: the same steps in evaluation and inference."""
+    return [
+        *on_grid(plan, labels=False, inference=True),
+        *resize(plan, labels=False),
+        "@normalisation",  # type: ignore[list-item]
+        # As the cache of training and evaluation keeps it.
+        {"_target_": "CastToTyped", "keys": "image", "dtype": "$torch.float16"},
+    ]
 
 
 def cast(plan: Plan) -> list[Step]:

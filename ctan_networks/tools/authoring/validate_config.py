@@ -35,9 +35,7 @@ def validate_config(plan: Plan) -> dict[str, Any]:
                 *steps.load(plan, labels=True),
                 *steps.check_labels(plan),
                 *copied,
-                *steps.on_grid(plan, labels=False),
-                *steps.resize(plan, labels=False),
-                "@normalisation",
+                *steps.image_to_network(plan),
                 *steps.cast(plan),
                 *steps.spread(plan, training=False),
                 steps.complete("original" if plan.dense else "image"),
@@ -51,11 +49,7 @@ def validate_config(plan: Plan) -> dict[str, Any]:
             "shuffle": False,
             "num_workers": "@num_workers",
         },
-        "inferer": {
-            "_target_": "ctan_networks.engines.MixedPrecisionInferer",
-            "inferer": whole_case(plan),
-            "enabled": "$@amp and torch.device(@device).type != 'cpu'",
-        },
+        "inferer": whole_case(plan),
         "postprocessing": {
             "_target_": "Compose",
             "transforms": [
