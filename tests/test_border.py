@@ -131,6 +131,7 @@ except (ImportError, OSError):
     itk = None
 def f():
     from torch import nn
+    return optional_import("cv2")[0]
 """
     assert read_imports(source, "p.q.r") == [
         Import("os.path"),
@@ -138,6 +139,7 @@ def f():
         Import("pandas", typing_only=True),
         Import("itk", optional=True),
         Import("torch", "nn", "nn"),
+        Import("cv2", optional=True),
     ]
     assert read_imports("from . import x\nfrom ..y import z", "p.q", is_package=True) == [
         Import("p.q", "x", "x"),

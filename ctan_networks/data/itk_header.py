@@ -7,6 +7,8 @@ import re
 from math import prod
 from pathlib import Path
 
+from monai.utils import optional_import
+
 from ctan_networks.data.metaimage import check_metaimage, refuse_outside
 from ctan_networks.errors import DataError
 from ctan_networks.reading import check_voxels, library_errors, require_file
@@ -41,8 +43,7 @@ def check_itk(path: Path) -> None:
     if suffix in METAIMAGE:
         check_metaimage(path, decompress=True)
     detached = suffix == ".mhd" or _names_another(path, suffix)
-    import itk  # MONAI's reader was made before: it is there
-
+    itk, _ = optional_import("itk")  # MONAI's reader, which needs it too, was made before
     with library_errors(path):
         io = itk.ImageIOFactory.CreateImageIO(str(path), itk.CommonEnums.IOFileMode_ReadMode)
         if io is None:

@@ -18,7 +18,7 @@ class Import:
         module: where it is imported from, as an absolute name.
         name: what is imported from there; empty for ``import module``.
         alias: what it is called in the file; empty for ``import module``.
-        optional: in a ``try`` that goes on without it, so that the file works where it is not installed.
+        optional: in a ``try`` that catches its absence, or by MONAI's ``optional_import``: the file works without.
         typing_only: under ``if TYPE_CHECKING``, so that it is not executed.
 
     """
@@ -55,6 +55,9 @@ def _walk(node: ast.AST, parents: list[str], optional: bool, typing_only: bool) 
         source = ".".join([*above, *filter(None, [node.module])])
         for alias in node.names:
             yield Import(source, alias.name, alias.asname or alias.name, optional, typing_only)
+    elif isinstance(node, ast.Call) and ast.unparse(node.func).endswith("optional_import"):
+        if node.args and isinstance(node.args[0], ast.Constant):
+            yield Import(str(node.args[0].value), optional=True)
     elif isinstance(node, ast.Try):
         guarded = optional or any(_catches_import_error(handler) for handler in node.handlers)
         for tried in node.body:

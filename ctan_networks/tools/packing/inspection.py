@@ -20,7 +20,8 @@ import ctan_networks
 from ctan_networks.errors import DataError
 from ctan_networks.tools.packing.allow_list import target_objection
 from ctan_networks.tools.packing.expressions import read_expression
-from ctan_networks.tools.packing.pack import BUNDLE_ROOT, LOADER, NOT_PACKED
+from ctan_networks.tools.packing.pack import BUNDLE_ROOT, NOT_PACKED
+from ctan_networks.tools.packing.package_copy import modules_in, package_files
 
 __all__ = ["Inspection", "inspect_bundle"]
 
@@ -221,20 +222,11 @@ def _describe_package(folder: Path) -> tuple[str, list[str]]:
     copies = [p for p in place.glob("ctan_networks_*") if p.is_dir()]
     if len(copies) != 1:
         return "package/ does not hold one copy of ctan_networks", [p.name for p in sorted(place.iterdir())]
-    copy, root = copies[0], Path(ctan_networks.__file__).resolve().parent
-    changed = []
-    for file in sorted(place.rglob("*")):
-        if not file.is_file() or "__pycache__" in file.parts:
-            continue
-        mine = root / file.relative_to(copy) if file.is_relative_to(copy) else root.parent / file.relative_to(place)
-        expected = mine.read_bytes() if mine.is_file() else None
-        if file == place / "load.py":
-            expected = LOADER.format(name=copy.name).encode()
-        elif expected is not None and file.suffix == ".py":
-            expected = re.sub(rb"\bctan_networks\b", copy.name.encode(), expected)
-        # The licence lies beside the package only in its repository.
-        if expected != file.read_bytes() and file != place / "LICENSE":
-            changed.append(file.relative_to(place).as_posix())
+    expected = package_files(copies[0].name, modules_in(copies[0]))
+    files = (file for file in sorted(place.rglob("*")) if file.is_file() and "__pycache__" not in file.parts)
+    present = {file.relative_to(place).as_posix(): file for file in files}
+    # The licence lies beside the package only in its repository.
+    changed = [path for path, file in present.items() if path != "LICENSE" and expected.get(path) != file.read_bytes()]
     if not changed:
         return f"the copy of ctan_networks is the one installed here ({ctan_networks.__version__})", []
     return "the copy of ctan_networks is not the one installed here", changed

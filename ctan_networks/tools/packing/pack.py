@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A bundle as one zip file that needs MONAI and its usual extras, and not this package: it travels inside.
+"""A bundle as one zip file that needs MONAI and not this package: what it uses of that travels inside.
 
 The copy of the package has a name of its own, made of bundle and version, so that two packed bundles, or two versions
 of one, work in one process. MONAI resolves ``imports`` and ``_target_`` by module names, before a bundle's folder can
@@ -19,8 +19,11 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
-import ctan_networks
 from ctan_networks.errors import ConfigError, DataError
+from ctan_networks.tools.packing.closure import SOURCE, module_closure
+from ctan_networks.tools.packing.package_copy import package_files
+from ctan_networks.tools.packing.readme import packed_readme
+from ctan_networks.tools.packing.requirements import Requirements
 from ctan_networks.utils import atomic_path
 
 __all__ = ["SUMS", "pack_bundle"]
@@ -28,12 +31,13 @@ __all__ = ["SUMS", "pack_bundle"]
 logger = logging.getLogger(__name__)
 
 SUMS = "SHA256SUMS"
-SOURCE = "ctan_networks"
-# Rooms that no configuration of a bundle uses.
-LEFT_OUT = ("tools/commands", "tools/comparison", "__main__.py")
 # What a bundle's folder holds besides what its runs wrote.
 PARTS = ("LICENSE", "large_files.yml", "configs", "docs", "models")
 NOT_PACKED = (".ts", ".pt2", ".onnx", ".engine")
+METADATA = "configs/metadata.json"
+README = "docs/README.md"
+# What a packed configuration uses of the package.
+USED = re.compile(r"@ctan((?:\.\w+)+)")
 # The zip format's first day: the same content gives the same bytes.
 DATE = (1980, 1, 1, 0, 0, 0)
 
@@ -44,24 +48,6 @@ BUNDLE_ROOT = (
     " [f.frame.f_locals.get('self') for f in __import__('inspect').stack(0)]"
     " if 'config_root_path' in getattr(s, '__dict__', {})), '.')"
 )
-LOADER = '''# SPDX-License-Identifier: Apache-2.0
-"""Makes the package that travels with this bundle importable, and hands it to the configuration as ``package``."""
-
-import importlib
-import sys
-from pathlib import Path
-
-FOLDER = str(Path(__file__).resolve().parent)
-# At the end: nothing that is installed is hidden. Processes that load data get the path too.
-if FOLDER not in sys.path:
-    sys.path.append(FOLDER)
-package = importlib.import_module("{name}")
-if str(Path(package.__file__).resolve().parents[1]) != FOLDER:
-    raise ImportError(
-        f"{{package.__name__}} was loaded from {{package.__file__}} before: two copies of one packed bundle in one"
-        " process. Use one of them, or pack one under another version."
-    )
-'''
 
 
 def pack_bundle(bundle: str | os.PathLike, output_dir: str | os.PathLike = ".", plain: bool = False) -> Path:
@@ -92,15 +78,14 @@ def pack_bundle(bundle: str | os.PathLike, output_dir: str | os.PathLike = ".", 
     # An overlay, such as evaluate.json, uses the names that train.json imports.
     configs = [json.loads(f.read_text(encoding="utf-8")) for f in sorted((folder / "configs").glob("*.json"))]
     names = {k: v for config in configs for k, v in _imported(config).items()}
-    package = re.sub(r"\W", "_", f"{SOURCE}_{name}_v{version}")
-    content: dict[str, bytes] = {}
-    for relative, file in _files(folder):
-        data = file.read_bytes()
-        if not plain and relative.startswith("configs/") and relative.endswith(".json"):
-            data = _rewrite(relative, data.decode("utf-8"), names).encode("utf-8")
-        content[relative] = data
+    content = {relative: file.read_bytes() for relative, file in _files(folder)}
     if not plain:
-        content |= _package(package)
+        for relative, data in content.items():
+            if re.fullmatch(r"configs/.*\.json", relative) and relative != METADATA:
+                content[relative] = _rewrite(relative, data.decode("utf-8"), names).encode("utf-8")
+        modules = _add_requirements(content, metadata)
+        package = package_files(re.sub(r"\W", "_", f"{SOURCE}_{name}_v{version}"), modules)
+        content |= {f"package/{path}": data for path, data in package.items()}
     sums = "".join(f"{sha256(data).hexdigest()}  {path}\n" for path, data in sorted(content.items()))
     content[SUMS] = sums.encode()
     target = Path(output_dir) / f"{name}_v{version}.zip"
@@ -127,23 +112,45 @@ def _files(folder: Path) -> Iterator[tuple[str, Path]]:
                 yield file.relative_to(folder).as_posix(), file
 
 
-def _package(name: str) -> dict[str, bytes]:
-    root = Path(ctan_networks.__file__).resolve().parent
-    content = {"package/load.py": LOADER.format(name=name).encode()}
-    for file in sorted(root.rglob("*")):
-        parts = file.relative_to(root).parts
-        relative = "/".join(parts)
-        if not file.is_file() or relative.startswith(LEFT_OUT) or "__pycache__" in parts:
-            continue
-        data = file.read_bytes()
-        if file.suffix == ".py":
-            # Import statements and module names, not the word in a text.
-            data = re.sub(rb"\bctan_networks\b", name.encode(), data)
-        content["/".join(("package", name, *parts))] = data
-    license_file = root.parent / "LICENSE"
-    if license_file.is_file():
-        content["package/LICENSE"] = license_file.read_bytes()
-    return content
+def _add_requirements(content: dict[str, bytes], metadata: dict[str, Any]) -> set[str]:
+    """Write into README and metadata what must be installed, and log it.
+
+    Returns:
+        The modules of the package that the configurations need.
+
+    """
+    listed = metadata["required_packages_version"]
+    configs = {
+        path: json.loads(data)
+        for path, data in content.items()
+        if re.fullmatch(r"configs/.*\.json", path) and path != METADATA
+    }
+    needs, modules = {}, {}
+    for run, ending in (("inference", "inference.json"), ("training and evaluation", ".json")):
+        texts = [text for path, config in configs.items() if path.endswith(ending) for text in _texts(config)]
+        modules[run] = module_closure(SOURCE + name for text in texts for name in USED.findall(text))
+        needs[run] = Requirements(modules[run], texts, listed)
+        logger.info("%s: %s", run, needs[run].command())
+    inference, training = needs.values()
+    if README in content:
+        text = content[README].decode("utf-8")
+        content[README] = packed_readme(text, inference, training, content).encode("utf-8")
+    needed = {name: version for name, version in listed.items() if name in inference.needed | training.needed}
+    content[METADATA] = _written({**metadata, "required_packages_version": needed}).encode("utf-8")
+    return set().union(*modules.values())
+
+
+def _texts(value: Any) -> Iterator[str]:
+    """All strings of a configuration."""
+    if isinstance(value, dict | list):
+        for inner in value.values() if isinstance(value, dict) else value:
+            yield from _texts(inner)
+    elif isinstance(value, str):
+        yield value
+
+
+def _written(config: dict[str, Any]) -> str:
+    return json.dumps(config, indent=4, ensure_ascii=False) + "\n"
 
 
 IMPORT = re.compile(rf"\$from {SOURCE}((?:\.\w+)*) import (\w+)(?: as (\w+))?")
@@ -158,9 +165,6 @@ def _imported(config: dict[str, Any]) -> dict[str, str]:
 def _rewrite(file: str, text: str, names: dict[str, str]) -> str:
     """The configuration with ``@ctan`` in place of imports and module names; formatting stays."""
     config = json.loads(text)
-    if file.endswith("metadata.json"):
-        config["required_packages_version"].pop("ctan-networks", None)
-        return json.dumps(config, indent=4, ensure_ascii=False) + "\n"
     if "imports" in config:
         others = [statement for statement in config["imports"] if IMPORT.fullmatch(statement) is None]
         for statement in others:
@@ -168,6 +172,9 @@ def _rewrite(file: str, text: str, names: dict[str, str]) -> str:
                 raise ConfigError(f"{file}: {statement!r} cannot be packed; write '$from {SOURCE} import NAME'.")
         config["imports"] = others
     config = _replace(config, names)
+    for text in _texts(config):
+        if text.startswith("$") and re.search(rf"\b{SOURCE}\b", text):
+            raise ConfigError(f"{file}: {text!r} cannot be packed; import what it uses in 'imports'.")
     if "bundle_root" in config:
         added = {
             "bundle_root": BUNDLE_ROOT,
@@ -177,7 +184,7 @@ def _rewrite(file: str, text: str, names: dict[str, str]) -> str:
         position = list(config).index("bundle_root")
         entries = [(key, value) for key, value in config.items() if key != "bundle_root"]
         config = dict([*entries[:position], *added.items(), *entries[position:]])
-    return json.dumps(config, indent=4, ensure_ascii=False) + "\n"
+    return _written(config)
 
 
 def _replace(value: Any, names: dict[str, str]) -> Any:
