@@ -11,11 +11,12 @@ from typing import Any
 
 from ctan_networks.errors import ConfigError, refuse_unknown
 
-__all__ = ["as_arrived", "check_known", "check_paths", "config_entries", "read_arguments"]
+__all__ = ["as_arrived", "check_kinds", "check_known", "check_paths", "config_entries", "read_arguments"]
 
 OPTION = re.compile(r"--?(?P<name>[A-Za-z_+][^=]*)(=(?P<value>.*))?", re.DOTALL)
 # Entries of configurations that are paths, wherever in it they stand.
 PATH = re.compile(r"(.+_(dir|file)|checkpoint|predictions|encoder_weights)")
+FROM_RECIPE = re.compile(r"\$@recipe\['(?P<name>\w+)'\]")
 # Those that may be lists of paths.
 SEVERAL = ("dataset_dir",)
 
@@ -46,11 +47,21 @@ def read_arguments(arguments: Sequence[str]) -> tuple[list[str], dict[str, str |
     return plain, options
 
 
-def config_entries(files: Iterable[str | os.PathLike]) -> set[str]:
-    """Names of the top-level entries of a bundle's configuration, which are its options."""
+def config_entries(files: Iterable[str | os.PathLike]) -> dict[str, Any]:
+    """The top-level entries of a bundle's configuration, which are its options, and their defaults.
+
+    Args:
+        files: the configuration; a later one replaces entries of an earlier one.
+
+    """
     from monai.bundle import ConfigParser
 
-    return {_first(key) for file in files for key in ConfigParser.load_config_file(str(file))}
+    entries: dict[str, Any] = {}
+    for file in files:
+        content = ConfigParser.load_config_file(str(file))
+        # Of "validate#handlers" there is no default that could be told from here.
+        entries |= {_first(key): value if key == _first(key) else None for key, value in content.items()}
+    return entries
 
 
 def check_known(options: Collection[str], known: Collection[str], where: str) -> None:
@@ -66,6 +77,34 @@ def check_known(options: Collection[str], known: Collection[str], where: str) ->
 
     """
     refuse_unknown([f"--{_first(name)}" for name in options], [f"--{name}" for name in sorted(known)], where)
+
+
+def check_kinds(options: Mapping[str, str | None], defaults: Mapping[str, Any]) -> None:
+    """Refuse text where a switch or a number is wanted: ``false`` is text for Python, and counts as true.
+
+    Args:
+        options: name to value, as they were typed.
+        defaults: top-level entries of the configuration as its files have them, with their ``recipes``.
+
+    Raises:
+        ConfigError: names the option and what it takes.
+
+    """
+    recipes = [recipe for recipe in (defaults.get("recipes") or {}).values() if isinstance(recipe, Mapping)]
+    for name, value in options.items():
+        default = defaults.get(name)
+        if isinstance(default, str) and (found := FROM_RECIPE.fullmatch(default)):
+            default = next(
+                (r[found["name"]] for r in recipes if not isinstance(r.get(found["name"]), str | None)), None
+            )
+        arrived = True if value is None else as_arrived(value)
+        expression = isinstance(arrived, str) and arrived.startswith(("$", "@", "%"))
+        if expression or not isinstance(default, bool | int | float):
+            continue
+        if isinstance(default, bool) and not isinstance(arrived, bool):
+            raise ConfigError(f"--{name} must be True or False, not {value!r}.")
+        if not isinstance(default, bool) and (isinstance(arrived, bool) or not isinstance(arrived, int | float | None)):
+            raise ConfigError(f"--{name} must be a number, such as {default!r}, not {value!r}.")
 
 
 def check_paths(options: Mapping[str, str | None], config: Mapping[str, Any]) -> None:

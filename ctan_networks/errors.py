@@ -43,7 +43,7 @@ def reason_of(error: BaseException) -> str:
     return str(root) if isinstance(root, OSError) else f"{type(root).__name__}: {root}"
 
 
-def refuse_unknown(names: Iterable[str], known: Iterable[str], where: str) -> None:
+def refuse_unknown(names: Iterable[object], known: Iterable[object], where: str) -> None:
     """Refuse names that do not exist, such as a misspelt key, which would be passed over without a word.
 
     Args:

@@ -14,7 +14,7 @@ import torch
 
 from ctan_networks.errors import ConfigError
 
-__all__ = ["read_weights"]
+__all__ = ["foreign_content", "read_weights"]
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +46,7 @@ def read_weights(file: str | os.PathLike) -> dict[str, torch.Tensor]:
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "is not there"
         raise ConfigError(f"the weights {path} cannot be read: the file {what}. Give the path of a model.pt.")
-    objection = _foreign(path)
+    objection = foreign_content(path) or _onnx(path)
     if not objection:
         try:
             content = torch.load(path, map_location="cpu", weights_only=True)
@@ -64,10 +64,9 @@ def read_weights(file: str | os.PathLike) -> dict[str, torch.Tensor]:
     return weights
 
 
-def _foreign(path: Path) -> str:
-    """What a file is by its first bytes, and what to do; empty when it may be one of torch."""
-    with open(path, "rb") as stream:
-        start = stream.read(512)
+def foreign_content(path: Path) -> str:
+    """What lies in place of weights or an exported network, by its first bytes, and what to do; empty when nothing."""
+    start = _start(path)
     text = start.decode("utf-8", "ignore").lstrip("\ufeff \t\r\n").lower()
     if not start:
         return f"the file is empty. {FETCH} again."
@@ -83,9 +82,18 @@ def _foreign(path: Path) -> str:
         return f"it is an HDF5 file (Keras?). {SAVE}"
     if start[8:9] == b"{" and int.from_bytes(start[:8], "little") < path.stat().st_size:
         return "it is a safetensors file. Load it with safetensors.torch.load_file, and save that with torch.save."
-    if path.suffix == ".onnx" or (start.startswith(b"\x08") and b"pytorch" in start):
+    return ""
+
+
+def _onnx(path: Path) -> str:
+    if path.suffix == ".onnx" or (_start(path).startswith(b"\x08") and b"pytorch" in _start(path)):
         return "it is an ONNX file. Give it in the bundle's models with --backend onnx, and here the model.pt."
     return ""
+
+
+def _start(path: Path) -> bytes:
+    with open(path, "rb") as stream:
+        return stream.read(512)
 
 
 def _unreadable(path: Path, error: Exception) -> str:

@@ -276,7 +276,7 @@ def explain_errors() -> None:
 
 
 def check_options() -> None:
-    """Refuse options of the command line that the bundle does not have, and paths that do not arrive as typed.
+    """Refuse options of the command line that the bundle does not have, and values that do not arrive as typed.
 
     Raises:
         ConfigError: see :py:mod:`ctan_networks.command_line`.
@@ -290,13 +290,14 @@ def check_options() -> None:
         return
     of_monai = Path(sys.argv[0]).parts[-3:] == ("monai", "bundle", "__main__.py")
     options = command_line.read_arguments(sys.argv[1:])[1] if of_monai else {}
+    own = {name: value for name, value in options.items() if name not in OPTIONS_OF_MONAI}
     if options.get("config_file"):
         files = [str(options["config_file"])]
         if files[0].startswith(("[", "(")):
             files = list(ast.literal_eval(files[0]))
         entries = command_line.config_entries(files)
         referred = set(re.findall(r"@(\w+)", repr(config)))
-        tracked = DEFAULT_EXP_MGMT_SETTINGS["mlflow"]["configs"] if "tracking" in options else ()
-        command_line.check_known(options, {*entries, *referred, *OPTIONS_OF_MONAI, *tracked}, "the bundle")
-    own = {name: value for name, value in options.items() if name not in OPTIONS_OF_MONAI}
+        tracked: Any = DEFAULT_EXP_MGMT_SETTINGS["mlflow"]["configs"] if "tracking" in options else ()
+        command_line.check_known(own, {*entries, *referred, *tracked}, "the bundle")
+        command_line.check_kinds(own, entries)
     command_line.check_paths(own, config)

@@ -10,7 +10,7 @@ import pytest
 from fire.parser import DefaultParseValue
 from monai.bundle import ConfigWorkflow
 
-from ctan_networks.command_line import check_known, check_paths, read_arguments
+from ctan_networks.command_line import check_kinds, check_known, check_paths, read_arguments
 from ctan_networks.errors import ConfigError, reason_of
 
 # Folders that people give their runs.
@@ -113,6 +113,42 @@ def test_unknown_options_are_refused():
         check_known(["zzz"], known, "the bundle")
 
 
+DEFAULTS = {
+    "resume": False,
+    "seed": 0,
+    "dropout": 0.1,
+    "amp": "$@recipe['amp']",
+    "epochs": "$@recipe['epochs']",
+    "task": None,
+    "image_size": [8, 8],
+    "recipes": {"cpu": {"epochs": 3, "amp": "$engines.fast()"}, "gpu": {"epochs": 9, "amp": True}},
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("resume", "false", "--resume must be True or False, not 'false'"),
+        ("resume", "no", "True or False"),
+        ("resume", "0", "True or False"),
+        ("amp", "off", "--amp must be True or False"),
+        ("epochs", "ten", "--epochs must be a number, such as 3, not 'ten'"),
+        ("seed", "1,000", "--seed must be a number"),
+        ("seed", None, "--seed must be a number"),
+        ("dropout", "0.1%", "--dropout must be a number"),
+    ],
+)
+def test_text_is_no_switch_and_no_number(name, value, said):
+    with pytest.raises(ConfigError, match=said):
+        check_kinds({name: value}, DEFAULTS)
+
+
+def test_switches_and_numbers_are_taken():
+    given = {"resume": None, "amp": "True", "epochs": "3", "seed": "1e3", "dropout": "0", "task": "dose"}
+    check_kinds(given, DEFAULTS)
+    check_kinds({"amp": "$engines.fast()", "epochs": "@more", "image_size": "64", "seed": "None", "new": "x"}, DEFAULTS)
+
+
 CONFIG = {
     "imports": ["$from ctan_networks import workflow"],
     "output_dir": "out",
@@ -132,6 +168,7 @@ CONFIG = {
         (["--outputdir", "x"], "Did you mean --output_dir"),
         (["--output-dir", "2025"], r"\./2025"),
         (["--validate#handlers", "[]"], None),
+        (["--epochs", "three"], "--epochs must be a number"),
         (["--validation#handlers", "[]"], "no --validation. Did you mean --validate"),
     ],
 )

@@ -15,6 +15,8 @@ import torch
 from torch import nn
 
 from ctan_networks.errors import ConfigError, DataError
+from ctan_networks.reading import library_errors
+from ctan_networks.weight_files import foreign_content
 
 __all__ = ["FILES", "inference_network", "open_backend"]
 
@@ -67,17 +69,20 @@ def open_backend(form: str, file: str | os.PathLike) -> nn.Module:
 
     Raises:
         ConfigError: when there is no such form, or ONNX Runtime is not installed.
-        DataError: when an exported program holds unrestricted pickles.
+        DataError: when the file is something else, damaged, or an exported program with unrestricted pickles.
 
     """
+    if form not in FILES:
+        raise ConfigError(f"no exported form {form!r}: there are {', '.join(FILES)}.")
+    objection = foreign_content(Path(file))
+    if objection:
+        raise DataError(f"{file} cannot be read: {objection}")
     if form == "pt2":
         refuse_pickles(file)
-        return FrozenNetwork(torch.export.load(file).module())
-    if form == "ts":
-        return torch.jit.load(str(file), map_location="cpu")
-    if form == "onnx":
-        return ONNXNetwork(file)
-    raise ConfigError(f"no exported form {form!r}: there are {', '.join(FILES)}.")
+    with library_errors(file, f"Make it anew with python -m ctan_networks export BUNDLE --form {form}."):
+        if form == "pt2":
+            return FrozenNetwork(torch.export.load(file).module())
+        return torch.jit.load(str(file), map_location="cpu") if form == "ts" else ONNXNetwork(file)
 
 
 def refuse_pickles(file: str | os.PathLike) -> None:

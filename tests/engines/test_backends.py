@@ -80,3 +80,22 @@ def test_torch_alone_would_load_it(program, tmp_path):
     with contextlib.suppress(Exception):
         torch.export.load(program)
     assert mark.exists()
+
+
+@pytest.mark.parametrize("form", ["pt2", "ts", "onnx"])
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "Git LFS pointer"),
+        (b"<!DOCTYPE html>", "web page"),
+        (b"", "empty"),
+        (b"\x08\x07 neither of them", "export BUNDLE --form"),
+    ],
+)
+def test_what_is_no_exported_network_is_named(tmp_path, form, content, said):
+    if form == "onnx":
+        pytest.importorskip("onnxruntime")
+    file = tmp_path / f"model.{form}"
+    file.write_bytes(content)
+    with pytest.raises(DataError, match=rf"model\.{form} .*{said}"):
+        open_backend(form, file)
