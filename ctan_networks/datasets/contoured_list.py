@@ -17,7 +17,7 @@ from ctan_networks.errors import DataError
 from ctan_networks.radiotherapy.convert import convert_patient, unmatched_rois
 from ctan_networks.radiotherapy.dicom.roi_names import complete_patterns, pattern_example, unused_targets
 from ctan_networks.radiotherapy.dose_check import is_target
-from ctan_networks.radiotherapy.nifti_patient import CT
+from ctan_networks.radiotherapy.nifti_patient import CT, other_volumes
 from ctan_networks.reading import is_there
 
 __all__ = ["contoured_list"]
@@ -113,6 +113,8 @@ def _contours(
         if unmatched:
             logger.info("case %s: ROIs that match no structure: %s", item["case"], ", ".join(unmatched))
         return target, unmatched
+    if image.name == CT and (others := other_volumes(image.parent, patterns)):
+        logger.warning("case %s: files that are no structure's: %s", item["case"], ", ".join(others))
     if image.name in ("ct.csv", CT):
         return image.parent, None
     raise DataError(f"{image} is a volume without contours.")

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,10 @@ from monai.utils import MetaKeys, SpaceKeys
 from ctan_networks.data.nifti import nifti_header, read_nifti_array
 from ctan_networks.errors import ConfigError, DataError
 from ctan_networks.radiotherapy.sides import check_bits
-from ctan_networks.reading import is_there
+from ctan_networks.reading import is_there, list_folder
 from ctan_networks.transforms.masks import inside_mask
 
-__all__ = ["is_nifti_patient", "read_structure_bits"]
+__all__ = ["is_nifti_patient", "other_volumes", "read_structure_bits"]
 
 logger = logging.getLogger(__name__)
 
@@ -29,6 +29,16 @@ DOSE = "dose.nii.gz"
 def is_nifti_patient(folder: Path) -> bool:
     """Whether a folder holds ``ct.nii.gz``."""
     return (folder / CT).is_file()
+
+
+def other_volumes(folder: Path, structures: Iterable[str]) -> list[str]:
+    """Names of the NIfTI files of a patient that are neither CT nor dose nor the mask of one of these structures.
+
+    A mask under a name of its own, such as ``bladder.nii.gz`` for ``Bladder.nii.gz``, would be passed over without a
+    word.
+    """
+    known = {CT, DOSE, *(f"{name}.nii.gz" for name in structures)}
+    return sorted(p.name for p in list_folder(folder) if p.name.endswith((".nii", ".nii.gz")) and p.name not in known)
 
 
 def read_structure_bits(folder: Path, structures: Sequence[str]) -> tuple[np.ndarray, dict[str, Any]]:

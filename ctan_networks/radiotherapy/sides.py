@@ -21,6 +21,7 @@ SIDES = {
 }
 # Paired organs lie further apart than this from one another, and from the middle of the body.
 APART_MM = 10.0
+EXCHANGED = "Left and right may be exchanged in the names or in the image."
 ACROSS_MM = 30.0
 
 
@@ -57,19 +58,17 @@ def check_sides(centres: Mapping[str, np.ndarray], middle: Callable[[str], float
         partner = by_side.get(("right" if side == "left" else "left", rest))
         apart = x - float(centres[partner][0]) if partner is not None else 0.0
         if partner is not None and side == "left" and apart < APART_MM:
-            where = "they lie in one place" if apart > -APART_MM else f"it lies {-apart:.0f} mm to its right"
-            raise DataError(
-                f"{name} does not lie to the patient's left of {partner}: {where}. If left and right were exchanged,"
-                " exchange the names."
+            where = (
+                "they lie in one place. One may be a copy of the other."
+                if apart > -APART_MM
+                else f"it lies {-apart:.0f} mm to its right. {EXCHANGED}"
             )
+            raise DataError(f"{name} does not lie to the patient's left of {partner}: {where}")
         half = middle(name) if partner is None or not alone else None
         across = 0.0 if half is None else (half - x if side == "left" else x - half)
         if across > ACROSS_MM:
             other = "right" if side == "left" else "left"
-            raise DataError(
-                f"{name} lies {across:.0f} mm to the patient's {other} of the body's middle. If left and right were"
-                " exchanged, exchange the names."
-            )
+            raise DataError(f"{name} lies {across:.0f} mm to the patient's {other} of the body's middle. {EXCHANGED}")
 
 
 def mask_centre(mask: np.ndarray, affine: np.ndarray) -> np.ndarray:

@@ -104,6 +104,11 @@ class PlanStructures:
                     " to the usual distance of its contours, and up to %g mm, are",
                     *(self.case, name, widest, empty, "s" if empty > 1 else "", MAX_GAP_MM),
                 )
+            if crossed := planes.crossed():
+                logger.warning(
+                    "case %s: contours of ROI %r cross one another in %d plane%s; what two of them share is left out",
+                    *(self.case, name, crossed, "s" if crossed > 1 else ""),
+                )
             if not mask.any():
                 logger.warning("case %s: ROI %r encloses no voxel's centre: not drawn", self.case, name)
                 continue

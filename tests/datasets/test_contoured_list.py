@@ -52,9 +52,11 @@ def test_nifti_patients_and_what_has_no_contours(clinic, tmp_path, caplog):
     converted = Path(contoured_list(clinic / "P001", tmp_path / "converted", PATTERNS)[0]["segmentation"])
     folder = tmp_path / "patients"
     shutil.copytree(converted, folder / "a")
+    (folder / "a" / "Bladder.nii.gz").rename(folder / "a" / "bladder.nii")
     nib.save(nib.Nifti1Image(np.zeros((4, 4, 4), np.int16), np.eye(4)), folder / "plain.nii.gz")
     items = contoured_list(folder, tmp_path / "c", PATTERNS)
     assert [(item["case"], item["segmentation"]) for item in items] == [("a", str(folder / "a"))]
+    assert "case a: files that are no structure's: bladder.nii\n" in caplog.text
     assert "skipped: case plain" in caplog.text and "without contours" in caplog.text
     with pytest.raises(DataError, match="needs no contours"):
         contoured_list(folder / "plain.nii.gz", tmp_path / "c", PATTERNS)

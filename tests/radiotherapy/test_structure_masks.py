@@ -207,6 +207,16 @@ def test_gaps_that_are_not_filled_are_said(convert, caplog):
     assert "case P1: ROI 'Bladder' has gaps of up to 21.0 mm, 10 slices in all, which are not filled" in caplog.text
 
 
+def test_contours_that_cross_are_said(convert, caplog):
+    twice = ("Bladder", [*BLADDER[1], *discs(range(4, 7), x=4)])
+    convert([twice])
+    assert "case P1: contours of ROI 'Bladder' cross one another in 3 planes" in caplog.text
+    caplog.clear()
+    # A hole that touches the outline, neighbours, and a hole.
+    convert([("Bladder", [*BLADDER[1], *discs([5], radius=5), *discs([6], x=50), *discs([7], x=10, radius=10)])])
+    assert not caplog.text
+
+
 LEFT, RIGHT = discs(range(4, 10), x=70), discs(range(4, 10), x=-70)
 
 

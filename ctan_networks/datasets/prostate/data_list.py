@@ -19,7 +19,7 @@ from ctan_networks.radiotherapy.convert_dose import judge_prescription
 from ctan_networks.radiotherapy.dicom.ct_slices import ct_slices
 from ctan_networks.radiotherapy.dicom.roi_names import complete_patterns, pattern_example, unused_targets
 from ctan_networks.radiotherapy.dose_check import is_target
-from ctan_networks.radiotherapy.nifti_patient import CT, DOSE, is_nifti_patient
+from ctan_networks.radiotherapy.nifti_patient import CT, DOSE, is_nifti_patient, other_volumes
 from ctan_networks.radiotherapy.pseudonyms import case_of_folder
 from ctan_networks.reading import is_there, walk_folder
 
@@ -165,6 +165,8 @@ def _as_item(
                 )
             decided = f"prescription {gray:g} Gy, {'as given' if prescription else source}" if gray else source
             target, rois = folder, None
+            if unknown := other_volumes(folder, patterns):
+                logger.warning("case %s: files that are no structure's: %s", item["case"], ", ".join(unknown))
         else:
             item["case"] = case_of_folder(folder)
             target = converted_dir / item["case"]

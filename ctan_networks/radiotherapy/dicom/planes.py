@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
-from scipy.spatial import cKDTree
 
 from ctan_networks.errors import DataError
+from ctan_networks.radiotherapy.dicom.outlines import any_cross, contour_area, distinct_outlines
 
-__all__ = ["MAX_GAP_MM", "Outside", "Planes", "contour_area", "find_planes", "plane_spacing"]
+__all__ = ["MAX_GAP_MM", "Outside", "Planes", "find_planes", "plane_spacing"]
 
 MAX_GAP_MM = 10.0
 """Slices without contours are filled where a structure's planes lie no further apart than this."""
@@ -26,12 +26,10 @@ TINY = 1e-3
 ON_SLICES = 0.1
 # In slices: planes further apart than this never share a slice.
 ONE_SLICE = 0.95
+# In mm: contours closer than this are of one plane, where the slices are not known.
+SAME_PLANE_MM = 0.1
 # The share of gaps, and of the height that they make up, by which planes count as evenly spaced.
 EVEN = 0.8
-# Outlines closer than this are one outline, drawn or exported twice.
-SAME_OUTLINE_MM = 0.1
-# Points of an outline that are compared with another outline.
-COMPARED = 200
 
 
 class Outside(NamedTuple):
@@ -100,6 +98,10 @@ class Planes:
         gaps = (self.positions[above] - self.positions[above - 1]) * self.thickness if empty else np.zeros(1)
         return len(empty), float(gaps.max())
 
+    def crossed(self) -> int:
+        """Number of planes in which contours of one height cross one another: what two of them share is left out."""
+        return sum(any(any_cross(level) for level in levels) for levels in self.contours)
+
     def outside(self, shape: tuple[int, int, int]) -> Outside:
         """What lies outside of an image of this shape (columns, rows, slices)."""
         planes = zip(self.positions, self.contours, strict=True)
@@ -111,12 +113,6 @@ class Planes:
         beside = ((points < -1.5) | (points > np.array(shape[:2]) + 0.5)).any(axis=1)
         beyond = over > ROUNDING
         return Outside(len(large), int(beyond.sum()), float(over.max()) * self.thickness, float(beside.mean()))
-
-
-def contour_area(contour: np.ndarray) -> float:
-    """Area of a closed planar contour by its first two coordinates, in their units squared."""
-    x, y = (contour[:, :2] - contour[0, :2]).T
-    return float(abs(x @ np.roll(y, -1) - y @ np.roll(x, -1)) / 2)
 
 
 def find_planes(contours: Sequence[np.ndarray], affine: np.ndarray) -> Planes:
@@ -145,7 +141,7 @@ def find_planes(contours: Sequence[np.ndarray], affine: np.ndarray) -> Planes:
     flat = [c[:, :2] for c in placed]
     planes = []
     for position, plane in zip(positions, members, strict=True):
-        kept = [plane[k] for k in _distinct([flat[m] * spacing[:2] for m in plane])]
+        kept = [plane[k] for k in distinct_outlines([flat[m] * spacing[:2] for m in plane])]
         levels = sorted(_levels(heights[kept]), key=lambda level: abs(heights[kept][level].mean() - position))
         planes.append([[flat[kept[k]] for k in level] for level in levels])
     gaps = np.sort(np.diff(positions))
@@ -175,7 +171,7 @@ def plane_spacing(contours: Sequence[np.ndarray]) -> float:
         apart = heights[step:] - heights[:-step]
         shared = np.clip(np.minimum(high[step:], high[:-step]) - np.maximum(low[step:], low[:-step]), 0, None).prod(1)
         either = (high - low)[step:].prod(1) + (high - low)[:-step].prod(1) - shared
-        over = (apart > SAME_OUTLINE_MM) & (shared > 0.5 * either)
+        over = (apart > SAME_PLANE_MM) & (shared > 0.5 * either)
         found[:-step] = np.where(over, np.minimum(found[:-step], apart), found[:-step])
     measured = found[np.isfinite(found)] if np.isfinite(found).any() else different
     return float(np.median(measured)) if len(measured) else 1.0
@@ -212,31 +208,3 @@ def _are_even(gaps: np.ndarray) -> bool:
     usual = np.median(near)
     alike = np.abs(near - usual) <= 0.1 * usual + 0.01
     return bool(usual < ONE_SLICE and alike.mean() >= EVEN and near[alike].sum() >= EVEN * near.sum())
-
-
-def _distinct(outlines: Sequence[np.ndarray]) -> list[int]:
-    """Positions of the outlines (in mm) that are not an earlier one over again."""
-    if len(outlines) == 1:
-        return [0]
-    # Copies first: there may be thousands.
-    first = list({np.round(o, 2).tobytes(): k for k, o in reversed(list(enumerate(outlines)))}.values())[::-1]
-    boxes = np.array([[*outlines[k].min(0), *outlines[k].max(0)] for k in first])
-    dropped: set[int] = set()
-    for a, b in sorted(cKDTree(boxes).query_pairs(SAME_OUTLINE_MM, p=np.inf)):
-        if a not in dropped and _is_same(outlines[first[a]], outlines[first[b]]):
-            dropped.add(b)
-    return [k for n, k in enumerate(first) if n not in dropped]
-
-
-def _is_same(one: np.ndarray, other: np.ndarray) -> bool:
-    """Whether each outline runs along the other."""
-    return all(_distance(a, b) <= SAME_OUTLINE_MM for a, b in ((one, other), (other, one)))
-
-
-def _distance(points: np.ndarray, outline: np.ndarray) -> float:
-    """Of the points, some of them, the largest distance from the outline."""
-    some = points[:: -(-len(points) // COMPARED)][:, None]
-    edges = np.roll(outline, -1, axis=0) - outline
-    share = ((some - outline) * edges).sum(-1) / np.maximum((edges**2).sum(-1), 1e-12)
-    nearest = outline + np.clip(share, 0, 1)[..., None] * edges
-    return float(np.linalg.norm(some - nearest, axis=-1).min(1).max())

@@ -11,7 +11,7 @@ import pydicom
 from ctan_networks.errors import DataError
 from ctan_networks.radiotherapy.dicom.ct_series import CTSeries
 from ctan_networks.radiotherapy.dicom.elements import text
-from ctan_networks.radiotherapy.dicom.planes import contour_area
+from ctan_networks.radiotherapy.dicom.outlines import contour_area
 from ctan_networks.radiotherapy.dicom.roi_names import match_rois
 from ctan_networks.radiotherapy.dicom.rtstruct import (
     Structure,

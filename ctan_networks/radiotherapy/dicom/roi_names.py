@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from itertools import combinations
 
 from ctan_networks.errors import ConfigError, DataError
 from ctan_networks.radiotherapy.dose_check import is_target
@@ -59,7 +60,7 @@ def match_rois(rois: Sequence[str], patterns: Patterns) -> tuple[dict[str, str],
 
     Raises:
         ConfigError: when a pattern is no regular expression.
-        DataError: when one pattern matches two ROIs.
+        DataError: when one pattern matches two ROIs, or two structures have one ROI.
 
     """
     plain = {roi: _plain(roi) for roi in rois}
@@ -75,6 +76,12 @@ def match_rois(rois: Sequence[str], patterns: Patterns) -> tuple[dict[str, str],
             if fitting:
                 found[structure] = fitting[0]
                 break
+    for first, second in combinations(found, 2):
+        if found[first] == found[second]:
+            raise DataError(
+                f"the ROI {found[first]} fits two structures, {first} and {second}. Name the ROI of each,"
+                f" {pattern_example(second, 'its name')}."
+            )
     used = set(found.values())
     return found, [roi for roi in rois if roi not in used]
 

@@ -72,12 +72,14 @@ def read_structures(file: Path, dataset: pydicom.Dataset | None = None) -> list[
     drawn: dict[int, list[np.ndarray]] = {}
     images: dict[int, set[str]] = {}
     passed_over: dict[str, int] = {}
+    cut = 0
     for roi in items(file, data, "ROIContourSequence"):
         owner = _roi_number(file, roi, "ReferencedROINumber")
         closed = []
         for contour in items(file, roi, "ContourSequence"):
             kind = text(file, contour, "ContourGeometricType")
             points = _points(file, contour)
+            cut += len(points) < (number(file, contour, "NumberOfContourPoints") or 0)
             if kind in CLOSED and len(points) >= 3:
                 closed.append(points)
                 named = items(file, contour, "ContourImageSequence")
@@ -92,6 +94,10 @@ def read_structures(file: Path, dataset: pydicom.Dataset | None = None) -> list[
     if passed_over:
         counts = ", ".join(f"{count} {kind or 'without type'}" for kind, count in passed_over.items())
         logger.info("%s: contours that enclose no area are passed over: %s", file.name, counts)
+    if cut:
+        logger.warning(
+            "%s: %d contours have fewer points than they state. Export the structures again.", file.name, cut
+        )
     structures: dict[int, Structure] = {}
     for roi in items(file, data, "StructureSetROISequence"):
         own = _roi_number(file, roi, "ROINumber")

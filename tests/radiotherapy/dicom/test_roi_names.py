@@ -96,3 +96,8 @@ def test_rois_that_look_like_a_missing_target():
     said = unused_targets(["PTV63", "PTV70"], ["BODY", "PTV_60", "Cord"])
     assert "PTV63 or PTV70" in said and ": PTV_60. " in said and """--roi_patterns "{'PTV70': ['PTV_60']}\"""" in said
     assert unused_targets([], ["PTV_60"]) == unused_targets(["PTV70"], ["Cord"]) == ""
+
+
+def test_one_roi_for_two_structures():
+    with pytest.raises(DataError, match="the ROI PTV fits two structures, Low and High. Name the ROI of each"):
+        match_rois(["PTV"], {"Low": ["ptv.*"], "High": ["ptv"]})

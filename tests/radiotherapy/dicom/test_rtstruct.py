@@ -67,3 +67,10 @@ def test_what_is_damaged_is_named():
 
 def test_a_structure_set_that_names_no_series():
     assert referenced_series(item(Modality="RTSTRUCT")) == set()
+
+
+def test_contours_that_were_cut_short_are_counted(caplog):
+    data = structure_set({1: [contour("CLOSED_PLANAR", SQUARE), contour("CLOSED_PLANAR", SQUARE)]}, {1: "A"})
+    data.ROIContourSequence[0].ContourSequence[0].NumberOfContourPoints = 400
+    read_structures(FILE, data)
+    assert "structures.dcm: 1 contours have fewer points than they state" in caplog.text
