@@ -15,7 +15,7 @@ from monai.utils import MetaKeys, OptionalImportError, SpaceKeys
 from ctan_networks.data.itk_header import check_itk
 from ctan_networks.data.nifti import read_nifti
 from ctan_networks.datasets.openkbp.files import STRUCTURES
-from ctan_networks.datasets.openkbp.reader import OpenKBPReader
+from ctan_networks.datasets.openkbp.reader import MASK, OpenKBPReader
 from ctan_networks.errors import DataError
 from ctan_networks.radiotherapy.dicom.ct_series import make_series, refuse_damaged
 from ctan_networks.radiotherapy.dicom.ct_slices import ct_slices
@@ -40,7 +40,8 @@ class CaseReader(ImageReader):
     folder with DICOM CT slices          pydicom, with the slices ordered by position; compressed ones with its
                                          plugins (extra ``dicom``). A patient's folder may hold structures, plans,
                                          doses and sub-folders too
-    folder with ``ct.nii.gz``            :py:func:`ctan_networks.radiotherapy.nifti_patient.read_structure_bits`
+    folder with ``ct.nii.gz``            :py:func:`ctan_networks.radiotherapy.nifti_patient.read_structure_bits`;
+                                         ``possible_dose_mask.nii.gz`` in it likewise
     any other file, such as ``.mha``     :py:class:`monai.data.ITKReader`, if itk is installed (extra ``itk``)
     ===================================  ==========================================================================
 
@@ -79,9 +80,19 @@ class CaseReader(ImageReader):
             return self.openkbp.get_data(path)
         if path.is_dir():
             return read_structure_bits(path, self.structures) if is_nifti_patient(path) else _read_series(path)
+        if path.name == f"{MASK}.nii.gz" and is_nifti_patient(path.parent):
+            return _read_region(path)
         if path.name.lower().endswith((".nii", ".nii.gz")):
             return read_nifti(path)
         return _read_with(_itk_reader(path), path)
+
+
+def _read_region(path: Path) -> tuple[np.ndarray, dict[str, Any]]:
+    """The mask of where dose is possible, as every mask of a patient is read."""
+    inside, meta = read_structure_bits(path.parent, [MASK])
+    if not inside.any():
+        raise DataError(f"{path} is empty: no dose would be possible anywhere. Draw the body, or take the file away.")
+    return inside.astype(np.uint8), meta
 
 
 def _read_with(reader: ImageReader, path: Path) -> tuple[np.ndarray, dict[str, Any]]:

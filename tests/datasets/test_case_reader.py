@@ -331,3 +331,20 @@ def test_one_slice(tmp_path, hu):
     (tmp_path / "one").mkdir()
     write_slice(tmp_path / "one" / "a", hu[:, :, 0], ORIGIN)
     assert "single CT slice" in load_error(tmp_path / "one")
+
+
+def test_the_mask_of_where_dose_is_possible_is_read_as_every_mask(tmp_path):
+    body = np.zeros((8, 7, 6), bool)
+    body[2:6, 2:5, 1:5] = True
+    for name, array in (("ct", np.zeros(body.shape, np.int16)), ("possible_dose_mask", body * np.uint8(255))):
+        nib.save(nib.Nifti1Image(array, np.eye(4)), tmp_path / f"{name}.nii.gz")
+    file = tmp_path / "possible_dose_mask.nii.gz"
+    assert np.array_equal(CaseReader().get_data(file)[0], body)
+    nib.save(nib.Nifti1Image((body * np.uint8(255)).view(np.int8), np.eye(4)), file)
+    assert np.array_equal(CaseReader().get_data(file)[0], body)
+    nib.save(nib.Nifti1Image(body[1:] * np.uint8(1), np.eye(4)), file)
+    with pytest.raises(DataError, match="not on the grid"):
+        CaseReader().get_data(file)
+    nib.save(nib.Nifti1Image(body * np.uint8(0), np.eye(4)), file)
+    with pytest.raises(DataError, match=r"possible_dose_mask.nii.gz is empty"):
+        CaseReader().get_data(file)
