@@ -49,7 +49,7 @@ tests() {
     # As many processes as processors, four at most, of one thread each: threads of several would wait for one another.
     # In the order of the files: else the files with few tests, some of them long, would be left for the end.
     OMP_NUM_THREADS=1 .venv/bin/python -m pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder \
-        -m "not slow and not realdata and not label" "$@"
+        -m "not slow and not realdata and not label and not nextmonai" "$@"
 }
 
 case "${1:-}" in

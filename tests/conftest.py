@@ -18,6 +18,12 @@ def pytest_configure() -> None:
     torch.set_num_threads(int(os.environ.get("OMP_NUM_THREADS") or min(2, os.cpu_count() or 1)))
 
 
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    # They install a package and run all other tests once more: only for who asks for them.
+    if "nextmonai" not in config.option.markexpr:
+        items[:] = [item for item in items if item.get_closest_marker("nextmonai") is None]
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport():
     """What was logged of a file whose name is no UTF-8 cannot be sent by pytest-xdist's processes."""
