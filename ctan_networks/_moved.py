@@ -14,24 +14,26 @@ from typing import Any
 
 __all__ = ["keep_old_packages", "moved_name"]
 
-# (old package, new module): names
+# (old package, new module): names, old=new where the name is another
 MOVED = {
     ("phantoms", "data.phantom_marker"): "is_phantom mark_phantom",
     ("data", "datasets.case_reader"): "CaseReader",
     ("data", "datasets.contoured_list"): "contoured_list",
+    ("data", "datasets.inference_cases"): (
+        "dicom_rt_inference_list=prescribed_list inference_list volume_list=inference_list"
+    ),
     ("data", "datasets.ham10000"): "ham10000_list inspect_photos",
     ("phantoms", "datasets.ham10000"): "ham10000_cohort",
-    ("data", "datasets.openkbp"): "OpenKBPReader inference_list openkbp_list",
+    ("data", "datasets.openkbp"): "OpenKBPReader openkbp_list",
     ("phantoms", "datasets.openkbp"): "openkbp_cohort",
     ("transforms", "datasets.openkbp"): "SaveSubmissiond",
-    ("data", "datasets.prostate"): "dicom_rt_inference_list dicom_rt_list",
+    ("data", "datasets.prostate"): "dicom_rt_list",
     ("phantoms", "datasets.prostate"): "prostate_cohort",
     ("data", "datasets.stoic"): "stoic_list",
     ("phantoms", "datasets.stoic"): "stoic_cohort",
     ("transforms", "datasets.stoic"): "LungMaskd lung_mask",
     ("data", "datasets.table"): "TaskReader case_images case_table map_deviation",
     ("phantoms", "datasets.table"): "task_cohort",
-    ("data", "datasets.volume_list"): "volume_list",
     ("data", "radiotherapy"): "convert_patient",
     ("metrics", "radiotherapy"): (
         "DVHScore DoseScore GammaPassRate Goal GoalResult VolumesAtDose check_goals compute_dose_score "
@@ -48,7 +50,11 @@ MOVED = {
     ("transforms", "tools.monai_label.answer"): "AnswerMONAILabeld",
     ("data", "tools.monai_label.item"): "MONAILabelItem is_from_server",
 }
-NEW_MODULE = {(old, name): new for (old, new), names in MOVED.items() for name in names.split()}
+NEW_PLACE = {
+    (package, name.partition("=")[0]): (module, name.rpartition("=")[2])
+    for (package, module), names in MOVED.items()
+    for name in names.split()
+}
 # Packages of which nothing is left.
 GONE = ("phantoms",)
 
@@ -61,11 +67,12 @@ def moved_name(package: str, name: str) -> Any:
 
     """
     root, _, old = package.partition(".")
-    new = NEW_MODULE.get((old, name))
-    if new is None:
+    place = NEW_PLACE.get((old, name))
+    if place is None:
         raise AttributeError(f"module {package!r} has no attribute {name!r}")
-    warnings.warn(f"{package}.{name} has moved to {root}.{new}.{name}.", DeprecationWarning, stacklevel=3)
-    return getattr(import_module(f"{root}.{new}"), name)
+    module, new = place
+    warnings.warn(f"{package}.{name} has moved to {root}.{module}.{new}.", DeprecationWarning, stacklevel=3)
+    return getattr(import_module(f"{root}.{module}"), new)
 
 
 def keep_old_packages(root: str) -> None:

@@ -3,10 +3,9 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from ctan_networks.data.pseudonyms import without_folder_name
@@ -14,9 +13,7 @@ from ctan_networks.errors import DataError
 from ctan_networks.reading import list_folder
 from ctan_networks.utils import file_name
 
-__all__ = ["Items", "cases_inside", "existing_path", "natural_key", "refuse_same_names", "visible"]
-
-logger = logging.getLogger(__name__)
+__all__ = ["Items", "existing_path", "natural_key", "refuse_same_names", "visible"]
 
 Items = list[dict[str, str]]
 
@@ -49,19 +46,6 @@ def visible(folder: Path) -> list[Path]:
 
     """
     return sorted((p for p in list_folder(folder) if not p.name.startswith(".")), key=lambda p: natural_key(p.name))
-
-
-def cases_inside(folder: Path, as_case: Callable[[Path], Items]) -> Items:
-    """The entries of a folder that are cases; the others are named in the log, if there are cases."""
-    items, passed_over = [], []
-    for entry in visible(folder):
-        found = as_case(entry)
-        items.extend(found)
-        if not found:
-            passed_over.append(entry.name)
-    if items and passed_over:
-        logger.warning("%s: no CT, passed over: %s", folder, ", ".join(passed_over))
-    return items
 
 
 def refuse_same_names(items: Sequence[dict[str, str]], advice: str) -> None:

@@ -17,16 +17,17 @@ from ctan_networks.data.nifti import read_nifti
 from ctan_networks.datasets.openkbp.files import STRUCTURES
 from ctan_networks.datasets.openkbp.reader import MASK, OpenKBPReader
 from ctan_networks.errors import DataError
-from ctan_networks.radiotherapy.dicom.ct_series import make_series, refuse_damaged
-from ctan_networks.radiotherapy.dicom.ct_slices import ct_slices
-from ctan_networks.radiotherapy.dicom.elements import read_known
-from ctan_networks.radiotherapy.dicom.identity import refuse_several_patients
 from ctan_networks.radiotherapy.dicom.patient_folder import read_ct, scan_folder
 from ctan_networks.radiotherapy.image_mark import SERIES, mark, series_content
 from ctan_networks.radiotherapy.nifti_patient import is_nifti_patient, read_structure_bits
-from ctan_networks.reading import check_finite, check_geometry, geometry_alone, library_errors, list_folder
+from ctan_networks.radiotherapy.patients import warn_of_position
+from ctan_networks.radiotherapy.pseudonyms import case_of_folder
+from ctan_networks.reading import check_finite, check_geometry, geometry_alone, library_errors, require_file
 
 __all__ = ["CaseReader"]
+
+# Behind a preamble of 128 bytes (DICOM PS3.10 7.1).
+DICOM_START = b"DICM"
 
 
 class CaseReader(ImageReader):
@@ -37,9 +38,10 @@ class CaseReader(ImageReader):
     ===================================  ==========================================================================
     ``.csv``, OpenKBP patient folder     :py:class:`ctan_networks.datasets.openkbp.OpenKBPReader`
     ``.nii``, ``.nii.gz``                :py:class:`monai.data.NibabelReader`
-    folder with DICOM CT slices          pydicom, with the slices ordered by position; compressed ones with its
-                                         plugins (extra ``dicom``). A patient's folder may hold structures, plans,
-                                         doses and sub-folders too
+    patient's folder in DICOM            pydicom, with the slices ordered by position; compressed ones with its
+                                         plugins (extra ``dicom``). Scouts, reports, structures, plans, doses and
+                                         sub-folders may be there too
+    enhanced (multi-frame) CT image      pydicom, too
     folder with ``ct.nii.gz``            :py:func:`ctan_networks.radiotherapy.nifti_patient.read_structure_bits`;
                                          ``possible_dose_mask.nii.gz`` in it likewise
     any other file, such as ``.mha``     :py:class:`monai.data.ITKReader`, if itk is installed (extra ``itk``)
@@ -84,6 +86,8 @@ class CaseReader(ImageReader):
             return _read_region(path)
         if path.name.lower().endswith((".nii", ".nii.gz")):
             return read_nifti(path)
+        if _is_dicom(path):
+            return _read_series(path)
         return _read_with(_itk_reader(path), path)
 
 
@@ -93,6 +97,12 @@ def _read_region(path: Path) -> tuple[np.ndarray, dict[str, Any]]:
     if not inside.any():
         raise DataError(f"{path} is empty: no dose would be possible anywhere. Draw the body, or take the file away.")
     return inside.astype(np.uint8), meta
+
+
+def _is_dicom(path: Path) -> bool:
+    require_file(path)
+    with library_errors(path), path.open("rb") as file:
+        return file.read(len(DICOM_START) + 128)[128:] == DICOM_START
 
 
 def _read_with(reader: ImageReader, path: Path) -> tuple[np.ndarray, dict[str, Any]]:
@@ -119,19 +129,15 @@ def _itk_reader(path: Path) -> ImageReader:
         ) from None
 
 
-def _read_series(folder: Path) -> tuple[np.ndarray, dict[str, Any]]:
-    objects = scan_folder(folder)
-    refuse_several_patients(folder, objects.patients.items())
-    files = _files_of_one_series(folder)
-    if files:
-        series = make_series(folder, files, [read_known(file) for file in files])
-    else:
-        if not objects.ct and not objects.damaged:
-            raise DataError(
-                f"{folder} holds neither an OpenKBP patient (ct.csv) nor DICOM CT slices. Give a folder that holds"
-                " either, or a NIfTI file."
-            )
-        series = read_ct(objects)
+def _read_series(path: Path) -> tuple[np.ndarray, dict[str, Any]]:
+    objects = scan_folder(path)
+    if not objects.ct and not objects.damaged:
+        raise DataError(
+            f"{path} holds neither an OpenKBP patient (ct.csv) nor DICOM CT slices ({objects.summary()}). Give a folder"
+            " that holds either, or a NIfTI file."
+        )
+    series = read_ct(objects)
+    warn_of_position(series, case_of_folder(path))
     affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ series.affine
     meta = {
         MetaKeys.AFFINE: affine,
@@ -139,27 +145,7 @@ def _read_series(folder: Path) -> tuple[np.ndarray, dict[str, Any]]:
         MetaKeys.SPATIAL_SHAPE: np.array(series.shape),
         MetaKeys.SPACE: SpaceKeys.RAS,
         MetaKeys.ORIGINAL_CHANNEL_DIM: "no_channel",
-        "filename_or_obj": str(folder),
+        "filename_or_obj": str(path),
         SERIES: mark(series_content(series.uid)),
     }
     return series.volume(), {str(key): value for key, value in meta.items()}
-
-
-def _size(file: Path) -> int:
-    try:
-        return file.stat().st_size
-    except OSError:
-        # It has gone since the folder was listed.
-        return 0
-
-
-def _files_of_one_series(folder: Path) -> list[Path]:
-    """The CT slices in the folder itself; none when they lie below it, or belong to several series."""
-    series: dict[str, list[Path]] = {}
-    damaged: list[Path] = []
-    for file, header in ct_slices(folder, damaged):
-        series.setdefault(str(header.SeriesInstanceUID), []).append(file)
-    suffixes = {file.suffix for files in series.values() for file in files}
-    damaged += [f for f in sorted(list_folder(folder)) if f.suffix in suffixes and f.is_file() and not _size(f)]
-    refuse_damaged(damaged)
-    return next(iter(series.values())) if len(series) == 1 else []

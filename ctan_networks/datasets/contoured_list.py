@@ -9,10 +9,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from ctan_networks.data.case_list import existing_path, visible
-from ctan_networks.datasets.openkbp.data_list import SPLITS, inference_list
-from ctan_networks.datasets.prescriptions import with_prescriptions
-from ctan_networks.datasets.prostate.data_list import dicom_rt_inference_list
+from ctan_networks.data.case_list import existing_path
+from ctan_networks.data.pseudonyms import without_folder_name
+from ctan_networks.datasets.inference_cases import prescribed_list
 from ctan_networks.errors import DataError
 from ctan_networks.radiotherapy.convert import convert_patient, unmatched_rois
 from ctan_networks.radiotherapy.dicom.roi_names import complete_patterns, pattern_example, unused_targets
@@ -43,10 +42,8 @@ def contoured_list(
     that a case lacks, and ROIs that look like targets and are used for nothing.
 
     Args:
-        dataset_dir: OpenKBP patients as :py:func:`ctan_networks.datasets.openkbp.inference_list` takes them; or one
-        patient, or a
-            folder of patients: DICOM (CT and RTSTRUCT, in any files and sub-folders), or ``ct.nii.gz`` and a mask
-            ``<structure>.nii.gz`` for each structure.
+        dataset_dir: as of :py:func:`ctan_networks.datasets.inference_cases.inference_list`; DICOM with RTSTRUCT, NIfTI
+            with a mask ``<structure>.nii.gz`` for each structure, or OpenKBP.
         converted_dir: folder in which masks are made of RTSTRUCT, without identifiers; see
             :py:func:`ctan_networks.radiotherapy.convert.convert_patient`.
         patterns: structure to patterns of ROI names, see
@@ -68,11 +65,7 @@ def contoured_list(
     """
     path = existing_path(dataset_dir, "to predict on")
     patterns = complete_patterns(patterns, own_patterns, [*targets, *organs])
-    items: list[dict[str, Any]] = (
-        with_prescriptions(inference_list(path, split), prescription)
-        if split is not None or _is_openkbp(path)
-        else dicom_rt_inference_list(path, prescription)
-    )
+    items = prescribed_list(path, prescription, split)
     usable = []
     for item in items:
         try:
@@ -82,7 +75,7 @@ def contoured_list(
             mask = {"mask": str(external)} if is_there(external) else {}
             usable.append({**item, "segmentation": str(folder), **mask})
         except DataError as error:  # noqa: PERF203  each case by itself
-            logger.error("skipped: case %s: %s", item["case"], error)
+            logger.error("skipped: case %s: %s", item["case"], without_folder_name(str(error), item))
     if not usable:
         raise DataError(
             f"{path} holds no CT with contours: each of its {len(items)} cases was skipped, see above. Give folders"
@@ -90,15 +83,6 @@ def contoured_list(
             " needs no contours."
         )
     return usable
-
-
-def _is_openkbp(path: Path) -> bool:
-    root = path / "provided-data" if (path / "provided-data").is_dir() else path
-    if root.name == "ct.csv" or (root / "ct.csv").is_file():
-        return True
-    return root.is_dir() and (
-        any((root / name).is_dir() for name in SPLITS) or any((p / "ct.csv").is_file() for p in visible(root))
-    )
 
 
 def _contours(

@@ -22,7 +22,9 @@ import ctan_networks
 from ctan_networks.radiotherapy.convert_dose import dose_for_nifti, prescription_of_plan
 from ctan_networks.radiotherapy.dicom.ct_series import CTSeries
 from ctan_networks.radiotherapy.dicom.patient_folder import read_treatment_plan, scan_folder
+from ctan_networks.radiotherapy.hounsfield import as_hounsfield
 from ctan_networks.radiotherapy.nifti_patient import CT, DOSE
+from ctan_networks.radiotherapy.patients import warn_of_position
 from ctan_networks.radiotherapy.sides import body_middles
 from ctan_networks.radiotherapy.structure_masks import PlanStructures
 from ctan_networks.reading import walk_folder
@@ -31,7 +33,7 @@ __all__ = ["PROVENANCE", "convert_patient", "read_provenance", "unmatched_rois"]
 
 PROVENANCE = "provenance.json"
 # Counts up when converted cases must be made anew.
-FORMAT = 3
+FORMAT = 4
 WORKPLACE = ".converting-"
 # Seconds after which a workplace is no longer one in which another process is converting.
 LEFT_OVER = 3600.0
@@ -75,14 +77,15 @@ def convert_patient(
     if known is not None and known.get("fingerprint") == key:
         return known
     plan = read_treatment_plan(scan_folder(source), need_structures, need_dose)
+    warn_of_position(plan.ct, out.name)
     drawn = PlanStructures(plan, patterns, out.name)
     out.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=out.parent, prefix=WORKPLACE) as workplace:
         new = Path(workplace) / "new"
         new.mkdir()
         affine = LPS_TO_RAS @ plan.ct.affine
-        hu = plan.ct.volume()
-        _write(new / CT, np.clip(np.rint(hu), -32768, 32767).astype(np.int16), affine)
+        hu = as_hounsfield(plan.ct.volume(), source)
+        _write(new / CT, np.rint(hu).astype(np.int16), affine)
         middles = body_middles(hu, plan.ct.affine)
         del hu
         structures = _write_structures(new, drawn, middles, plan.ct)

@@ -323,8 +323,16 @@ def test_slices_out_of_line(series, hu):
 
 
 def test_two_series(series, hu):
-    write_slice(series / "z", hu[:, :, 0], ORIGIN, series="1.2.9")
+    for k in range(2):
+        write_slice(series / f"z{k}", hu[:, :, k], ORIGIN + np.array([0, 0, k * SPACING[2]]), series="1.2.9")
     assert "2 CT series" in load_error(series)
+
+
+def test_a_slice_of_another_series_at_the_end_is_not_left_out(series, hu):
+    write_slice(series / "z", hu[:, :, 0], ORIGIN + np.array([0, 0, 4 * SPACING[2]]), series="1.2.9")
+    assert "continues a CT series" in load_error(series)
+    write_slice(series / "z", hu[:, :, 0], ORIGIN + np.array([0, 0, SPACING[2]]), series="1.2.9")
+    assert LoadImage(reader=CaseReader())(series).shape == (5, 6, 4)
 
 
 def test_one_slice(tmp_path, hu):

@@ -36,14 +36,14 @@ from ctan_networks.data.tables import read_table
 from ctan_networks.datasets.case_reader import CaseReader
 from ctan_networks.datasets.ham10000.data_list import ham10000_list
 from ctan_networks.datasets.ham10000.labels import read_labels
+from ctan_networks.datasets.inference_cases import inference_list, prescribed_list
 from ctan_networks.datasets.openkbp.data_list import openkbp_list
 from ctan_networks.datasets.openkbp.files import read_sparse_csv, read_voxel_dimensions
 from ctan_networks.datasets.openkbp.reader import OpenKBPReader
-from ctan_networks.datasets.prostate.data_list import dicom_rt_inference_list, dicom_rt_list
+from ctan_networks.datasets.prostate.data_list import dicom_rt_list
 from ctan_networks.datasets.stoic.data_list import stoic_list
 from ctan_networks.datasets.stoic.phantoms import write_mha
 from ctan_networks.datasets.table.data_list import case_table
-from ctan_networks.datasets.volume_list import volume_list
 from ctan_networks.errors import DataError
 from ctan_networks.radiotherapy.dicom import rasterise as rasterising
 from ctan_networks.radiotherapy.dicom.contour_dvh import contour_dvh
@@ -293,7 +293,7 @@ def test_dicom_folder_with_pipes_and_links_to_nothing(patient, tmp_path):
     os.mkfifo(patient / "pipe")
     assert read_case(patient).shape == (14, 12, 6)
     (item,) = dicom_rt_list(patient.parent, tmp_path / "out", {"PTV": ["ptv"]})
-    assert "unusable" not in item and len(dicom_rt_inference_list(patient.parent)) == 1
+    assert "unusable" not in item and len(prescribed_list(patient.parent)) == 1
     (patient / "CT_0002.dcm").unlink()
     (patient / "CT_0002.dcm").symlink_to("nowhere")
     assert "CT_0002.dcm" in refused(read_case, patient)
@@ -306,7 +306,7 @@ def test_folder_that_cannot_be_listed(tmp_path, monkeypatch):
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "iterdir", forbid)
-    for call in (visible, volume_list, CaseReader().get_data):
+    for call in (visible, inference_list, CaseReader().get_data):
         assert str(tmp_path) in refused(call, tmp_path, match="Permission denied")
 
 
@@ -616,7 +616,7 @@ def test_a_folder_that_holds_itself(tmp_path):
     write_patient(tmp_path / "P1")
     shutil.copy(tmp_path / "P1" / "CT_0001.dcm", tmp_path / "spare")
     TREES["a folder that holds itself"](tmp_path / "P1", random.Random(0))
-    assert len(dicom_rt_inference_list(tmp_path)) == 1
+    assert len(prescribed_list(tmp_path)) == 1
 
 
 @pytest.mark.parametrize(

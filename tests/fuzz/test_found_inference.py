@@ -23,10 +23,8 @@ from test_fuzz_metaimage import nrrd
 
 from ctan_networks.data import CachedDataset, photo_list
 from ctan_networks.datasets.case_reader import CaseReader
-from ctan_networks.datasets.openkbp.data_list import inference_list
-from ctan_networks.datasets.prostate.data_list import dicom_rt_inference_list
+from ctan_networks.datasets.inference_cases import inference_list, prescribed_list
 from ctan_networks.datasets.stoic.phantoms import write_mha
-from ctan_networks.datasets.volume_list import volume_list
 from ctan_networks.engines import CaseByCaseEvaluator, PrepareMultiTaskBatch
 from ctan_networks.errors import ConfigError, DataError, causes, reason_of
 from ctan_networks.handlers import ProbabilityTable
@@ -45,7 +43,7 @@ def volume(path: Path, affine: np.ndarray = AFFINE, content: str = "body") -> Pa
     return path
 
 
-@pytest.mark.parametrize("make", [volume_list, inference_list, dicom_rt_inference_list])
+@pytest.mark.parametrize("make", [inference_list, prescribed_list])
 @pytest.mark.parametrize("names", [("a b.nii.gz", "a_b.nii.gz"), ("b.nii", "b.nii.gz"), ("a+b.nii", "a b.nii")])
 def test_cases_whose_results_would_have_one_name_are_refused(tmp_path, make, names):
     # The second one's results replaced the first one's.

@@ -16,7 +16,7 @@ from patients import put, save
 from pydicom.uid import DeflatedExplicitVRLittleEndian, ExplicitVRBigEndian, JPEG2000Lossless, RLELossless
 
 from ctan_networks.datasets.case_reader import CaseReader
-from ctan_networks.datasets.volume_list import volume_list
+from ctan_networks.datasets.inference_cases import inference_list
 from ctan_networks.radiotherapy.dicom.write_ct import write_ct_series
 
 SHAPE = (36, 33, 4)
@@ -54,7 +54,7 @@ def expected(folder: Path, slices: int) -> np.ndarray | None:
 
 
 def read(folder: Path) -> str:
-    items = volume_list(folder)
+    items = inference_list(folder)
     assert len(items) == 1
     array, meta = CaseReader().get_data(Path(items[0]["image"]))
     if array.ndim != 3 or not np.isfinite(array).all():

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from patients import put, save, write_patient
 from pydicom.sequence import Sequence
 
-from ctan_networks.datasets.prostate.data_list import dicom_rt_inference_list, dicom_rt_list
+from ctan_networks.datasets.inference_cases import prescribed_list
+from ctan_networks.datasets.prostate.data_list import dicom_rt_list
 from ctan_networks.errors import DataError
 from ctan_networks.radiotherapy.dicom.contour_dvh import contour_dvh
 from ctan_networks.radiotherapy.dicom.rtdose import DoseGrid, read_dose
@@ -41,7 +42,7 @@ def read(folder: Path) -> str:
     converted = folder.parent / "converted"
     shutil.rmtree(converted, ignore_errors=True)
     (item,) = dicom_rt_list(folder, converted, PATTERNS)
-    dicom_rt_inference_list(folder)
+    prescribed_list(folder)
     if "unusable" in item:
         if folder.parent.name not in item["unusable"]:
             raise Wrong(f"the reason names no file: {item['unusable']}")

@@ -13,10 +13,8 @@ from harness import Wrong
 from patients import write_patient
 
 from ctan_networks.datasets.case_reader import CaseReader
-from ctan_networks.datasets.openkbp.data_list import inference_list
-from ctan_networks.datasets.prostate.data_list import dicom_rt_inference_list
+from ctan_networks.datasets.inference_cases import inference_list, prescribed_list
 from ctan_networks.datasets.stoic.phantoms import write_mha
-from ctan_networks.datasets.volume_list import volume_list
 from ctan_networks.errors import DataError
 
 
@@ -39,7 +37,7 @@ def mixed(tmp_path):
 def read(folder: Path) -> str:
     """List, then read as inference does: a case that cannot be read is named, and does not stop the rest."""
     broken = 0
-    for make in (volume_list, inference_list, dicom_rt_inference_list):
+    for make in (inference_list, prescribed_list):
         items = make(folder)
         for item in items:
             try:

@@ -13,7 +13,8 @@ from harness import Wrong
 from hypothesis import strategies as st
 
 from ctan_networks.datasets.case_reader import CaseReader
-from ctan_networks.datasets.openkbp.data_list import inference_list, openkbp_list
+from ctan_networks.datasets.inference_cases import inference_list
+from ctan_networks.datasets.openkbp.data_list import openkbp_list
 from ctan_networks.datasets.openkbp.files import GRID, write_sparse_csv, write_voxel_dimensions
 from ctan_networks.datasets.openkbp.reader import OpenKBPReader
 

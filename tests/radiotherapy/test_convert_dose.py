@@ -12,7 +12,8 @@ import pytest
 from pydicom.dataset import Dataset
 from small_patient import MASKS, PATTERNS, SHAPE, change, copy_of, write_small_patient
 
-from ctan_networks.datasets.prostate.data_list import dicom_rt_inference_list, dicom_rt_list
+from ctan_networks.datasets.inference_cases import prescribed_list
+from ctan_networks.datasets.prostate.data_list import dicom_rt_list
 from ctan_networks.errors import DataError
 
 
@@ -75,20 +76,20 @@ def test_a_prescription_of_a_fraction_and_one_that_is_given(patient, caplog):
     change(patient / "RP.dcm", lambda d: setattr(d.DoseReferenceSequence[0], "TargetPrescriptionDose", 2))
     assert "may be that of a fraction: the dose is 30 times as high" in item_of(patient)["unusable"]
     with pytest.raises(DataError, match="prescription is 2 Gy, and the dose reaches 60.0 Gy"):
-        dicom_rt_inference_list(patient)
+        prescribed_list(patient)
     # What is given overrides what the plan states, and is compared with the dose as well.
     assert item_of(patient, 60)["prescription"] == 60
     assert "as given (the plan states 2 Gy)" in caplog.text
     assert "the prescription is 80 Gy" in item_of(patient, 80)["unusable"]
-    assert dicom_rt_inference_list(patient, 66)[0]["prescription"] == 66
+    assert prescribed_list(patient, 66)[0]["prescription"] == 66
 
 
 def test_without_a_dose_a_prescription_of_a_fraction_shows_by_its_size(patient):
     (patient / "RD1.dcm").unlink()
-    assert dicom_rt_inference_list(patient)[0]["prescription"] == 60
+    assert prescribed_list(patient)[0]["prescription"] == 60
     change(patient / "RP.dcm", lambda d: setattr(d.DoseReferenceSequence[0], "TargetPrescriptionDose", 1.8))
     with pytest.raises(DataError, match="1.8 Gy, which is that of a fraction"):
-        dicom_rt_inference_list(patient)
+        prescribed_list(patient)
 
 
 def test_a_beam_that_is_missing_shows_by_the_dose_where_the_plan_lists_none(tmp_path):
@@ -100,7 +101,7 @@ def test_a_beam_that_is_missing_shows_by_the_dose_where_the_plan_lists_none(tmp_
     (folder / "RD1.dcm").unlink()
     assert "A beam or a plan may be missing" in item_of(folder)["unusable"]
     # To predict, no dose is needed.
-    assert dicom_rt_inference_list(folder)[0]["prescription"] == 60
+    assert prescribed_list(folder)[0]["prescription"] == 60
 
 
 def _said(folder: Path) -> str:
@@ -161,10 +162,10 @@ def test_a_prescription_that_is_not_known_says_why(patient):
     reason = item_of(patient)["unusable"]
     assert "the dose's plan is not in the folder" in reason and "--prescription" in reason
     assert item_of(patient, 60)["prescription"] == 60
-    assert "prescription" not in dicom_rt_inference_list(patient)[0]
+    assert "prescription" not in prescribed_list(patient)[0]
 
 
 def test_one_bad_patient_does_not_stop_a_prediction_on_others(patient, caplog):
     other = write_small_patient(patient.parent / "q", root="2", prescription=2)
-    (item,) = dicom_rt_inference_list(patient.parent)
+    (item,) = prescribed_list(patient.parent)
     assert item["case"] == "p" and "skipped: case q: " in caplog.text and other.name in caplog.text

@@ -20,11 +20,10 @@ from pydicom.config import disable_value_validation
 
 from ctan_networks.data import CachedDataset, PhotoReader, ReadableCases
 from ctan_networks.datasets.case_reader import CaseReader
-from ctan_networks.datasets.openkbp.data_list import inference_list
-from ctan_networks.datasets.prostate.data_list import dicom_rt_inference_list, dicom_rt_list
+from ctan_networks.datasets.inference_cases import inference_list, prescribed_list
+from ctan_networks.datasets.prostate.data_list import dicom_rt_list
 from ctan_networks.datasets.prostate.phantoms import prostate_cohort
 from ctan_networks.datasets.table.reader import TaskReader
-from ctan_networks.datasets.volume_list import volume_list
 from ctan_networks.errors import DataError
 from ctan_networks.radiotherapy.dicom.patient_folder import read_ct, scan_folder
 from ctan_networks.radiotherapy.results import export_dicom
@@ -142,7 +141,7 @@ def test_values_that_break_dicoms_rules_are_not_quoted(patient, tmp_path, capfd,
                 content = file.read_bytes().replace(b"111111111.5", b"ZZQREQUEST.")
                 file.write_bytes(content.replace(b"77777777", b"ZZQTOWN7"))
     CaseReader().get_data(folder)
-    assert dicom_rt_inference_list(folder)[0]["case"] == "anyone"
+    assert prescribed_list(folder)[0]["case"] == "anyone"
     mask = np.zeros(read_ct(scan_folder(folder)).shape, bool)
     mask[5:9, 5:9, 2:5] = True
     written = export_dicom(folder, tmp_path / "out", masks={"Bladder": mask}, dose=mask * 3.0)
@@ -164,7 +163,7 @@ def test_a_folder_named_after_its_patient_is_named_nowhere(patient, tmp_path, ca
             shutil.copy(file, folder)
     for file in sorted(damaged.iterdir())[1:]:
         file.write_bytes(file.read_bytes()[:-1000])
-    items = [volume_list(data), volume_list(whole), inference_list(data), dicom_rt_inference_list(whole)]
+    items = [inference_list(data), inference_list(whole), inference_list(data), prescribed_list(whole)]
     items.append(dicom_rt_list(data, tmp_path / "converted", {"Bladder": ["bladder"]}))
     for listed in items:
         assert all(item["case"].startswith("case_") for item in listed), listed

@@ -12,9 +12,8 @@ import pytest
 from ctan_networks.data import MaskReader, PhotoReader, photo_list
 from ctan_networks.datasets.case_reader import CaseReader
 from ctan_networks.datasets.ham10000.data_list import ham10000_list
+from ctan_networks.datasets.inference_cases import inference_list, prescribed_list
 from ctan_networks.datasets.openkbp.data_list import openkbp_list
-from ctan_networks.datasets.prostate.data_list import dicom_rt_inference_list
-from ctan_networks.datasets.volume_list import volume_list
 from ctan_networks.radiotherapy.dicom.rtdose import read_dose
 from ctan_networks.radiotherapy.dicom.rtstruct import read_structures
 from ctan_networks.radiotherapy.dicom.stored_dvh import read_stored_dvhs
@@ -67,12 +66,12 @@ def test_dicom_rt(real_data):
             assert read_dose(file).dose.max() > 0
             assert read_stored_dvhs(file, prescription=14.0)
     assert seen.keys() >= {"CT", "RTSTRUCT", "RTDOSE", "RTPLAN"}
-    (case,) = dicom_rt_inference_list(plans / "matrad_phantom")
+    (case,) = prescribed_list(plans / "matrad_phantom")
     assert CaseReader().get_data(Path(case["image"]))[0].shape == (200, 200, 100)
 
 
 def test_pelvis_ct(real_data):
-    items = volume_list(folder(real_data, "dicom_rt") / "pelvis_ct")
+    items = inference_list(folder(real_data, "dicom_rt") / "pelvis_ct")
     assert items
     for item in items:
         array, _ = CaseReader().get_data(Path(item["image"]))

@@ -8,14 +8,12 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from ctan_networks.data.case_list import cases_inside, existing_path, refuse_same_names, visible
-from ctan_networks.data.pseudonyms import tell_renamed
+from ctan_networks.data.case_list import existing_path, visible
 from ctan_networks.datasets.openkbp.files import STRUCTURES
-from ctan_networks.datasets.volume_list import as_volume
 from ctan_networks.errors import DataError
 from ctan_networks.reading import is_there, list_folder
 
-__all__ = ["inference_list", "openkbp_list"]
+__all__ = ["openkbp_case", "openkbp_folders", "openkbp_list"]
 
 SPLITS = ("train-pats", "validation-pats", "test-pats")
 LAYOUT = "provided-data/train-pats/pt_1/ct.csv, dose.csv, ... and likewise validation-pats, test-pats"
@@ -66,44 +64,41 @@ def openkbp_list(
     return items
 
 
-def inference_list(dataset_dir: str | os.PathLike, split: str | None = None) -> list[dict[str, str]]:
-    """List what there is to predict on. Neither labels nor a dose mask are needed, or looked at.
+def openkbp_folders(path: Path, split: str | None = None) -> list[Path]:
+    """The folders of patients in the published layout; empty when it is another.
 
     Args:
-        dataset_dir: one of
-
-            - the published OpenKBP folder ``provided-data``, or the folder that holds it: the patients of ``split``,
-              or without it those of every split that is there;
-            - a folder of OpenKBP patients, of volumes (NIfTI, MHA, NRRD), of DICOM CT series (each in its own folder),
-              or of any of these together;
-            - one OpenKBP patient, one volume, or one folder with the slices of a DICOM CT series.
-
-        split: "train", "validation", "test", or the sub-folder's own name. Only for the first of these.
-
-    Returns:
-        One item a case, with "case" and the absolute path "image", in natural order; an OpenKBP patient that has a
-        possible-dose mask also with its path, "mask".
+        path: the folder ``provided-data``, or the folder that holds it.
+        split: "train", "validation", "test", or the sub-folder's own name; None: those that are there.
 
     Raises:
-        DataError: when nothing to predict on is there, or when two cases have the same name.
+        DataError: when the split is not there.
 
     """
-    path = existing_path(dataset_dir, "to predict on")
     root = path / "provided-data" if (path / "provided-data").is_dir() else path
     if split is not None:
-        items = cases_inside(_split_folder(root, split), _as_case)
-    elif any((root / name).is_dir() for name in SPLITS):
-        items = [item for name in SPLITS if (root / name).is_dir() for item in cases_inside(root / name, _as_case)]
-    else:
-        items = _as_case(path) or (cases_inside(path, _as_case) if path.is_dir() else [])
-    if not items:
-        raise DataError(
-            f"{path} holds nothing to predict on. Give an OpenKBP folder ({LAYOUT}), a NIfTI file, a folder with the"
-            " slices of one DICOM CT series, or a folder of such patients, files or series."
-        )
-    tell_renamed(items)
-    refuse_same_names(items, "Rename one, or give the split or a single folder")
-    return items
+        return [_split_folder(root, split)]
+    return [root / name for name in SPLITS if (root / name).is_dir()] or ([] if root == path else [root])
+
+
+def openkbp_case(path: Path) -> dict[str, str] | None:
+    """A patient's folder, or the ``ct.csv`` in it, as a case to predict on; None when the path is neither.
+
+    Returns:
+        "case", "image" and, where there is a possible-dose mask, "mask".
+
+    Raises:
+        DataError: when a patient's folder has no CT.
+
+    """
+    folder = path.parent if path.name == "ct.csv" and path.is_file() else path
+    if (folder / "ct.csv").is_file():
+        item = {"case": folder.name, "image": str(folder / "ct.csv")}
+        mask = folder / "possible_dose_mask.csv"
+        return item | {"mask": str(mask)} if is_there(mask) else item
+    if re.fullmatch(r"pt_\d+", path.name) and path.is_dir() and any(p.suffix == ".csv" for p in list_folder(path)):
+        _require_ct(path)
+    return None
 
 
 def _openkbp_root(dataset_dir: str | os.PathLike) -> Path:
@@ -149,15 +144,3 @@ def _prediction(folder: Path, case: str) -> Path:
             f"case {case} has no prediction: {file} is not there. Add it, or evaluate the cases that have one."
         )
     return file
-
-
-def _as_case(path: Path) -> list[dict[str, str]]:
-    """The path itself as a case, or an empty list when it is none."""
-    folder = path.parent if path.name == "ct.csv" and path.is_file() else path
-    if (folder / "ct.csv").is_file():
-        item = {"case": folder.name, "image": str(folder / "ct.csv")}
-        mask = folder / "possible_dose_mask.csv"
-        return [item | {"mask": str(mask)} if is_there(mask) else item]
-    if re.fullmatch(r"pt_\d+", path.name) and path.is_dir() and any(p.suffix == ".csv" for p in list_folder(path)):
-        _require_ct(path)
-    return as_volume(path)

@@ -11,19 +11,18 @@ from typing import Any
 
 from ctan_networks.data.case_list import existing_path, refuse_same_names, visible
 from ctan_networks.data.pseudonyms import tell_renamed, without_folder_name
-from ctan_networks.datasets.prescriptions import noted_prescription, with_prescriptions
-from ctan_networks.datasets.volume_list import as_volume
+from ctan_networks.datasets.prescriptions import noted_prescription
 from ctan_networks.errors import DataError
 from ctan_networks.radiotherapy.convert import convert_patient, remove_workplaces, unmatched_rois
 from ctan_networks.radiotherapy.convert_dose import judge_prescription
-from ctan_networks.radiotherapy.dicom.ct_slices import ct_slices
 from ctan_networks.radiotherapy.dicom.roi_names import complete_patterns, pattern_example, unused_targets
 from ctan_networks.radiotherapy.dose_check import is_target
 from ctan_networks.radiotherapy.nifti_patient import CT, DOSE, is_nifti_patient, other_volumes
+from ctan_networks.radiotherapy.patients import is_patient_folder
 from ctan_networks.radiotherapy.pseudonyms import case_of_folder
-from ctan_networks.reading import is_there, walk_folder
+from ctan_networks.reading import is_there
 
-__all__ = ["dicom_rt_inference_list", "dicom_rt_list"]
+__all__ = ["dicom_rt_list"]
 
 logger = logging.getLogger(__name__)
 
@@ -64,7 +63,7 @@ def dicom_rt_list(
     """
     root = existing_path(dataset_dir, "of the data set")
     patterns = complete_patterns(patterns, own_patterns)
-    folders = [p for p in visible(root) if p.is_dir()] if root.is_dir() else []
+    folders = _folders(root) if root.is_dir() else []
     if not folders:
         raise DataError(f"{root} holds no patient. It must hold {LAYOUT}.")
     remove_workplaces(Path(converted_dir))
@@ -86,66 +85,9 @@ def dicom_rt_list(
     return items
 
 
-def dicom_rt_inference_list(dataset_dir: str | os.PathLike, prescription: float | None = None) -> list[dict[str, Any]]:
-    """List the CTs to predict on. Structures and doses are not needed.
-
-    A patient whose files are of two patients, or whose plan prescribes another dose than the one beside it, is named in
-    the log and left out.
-
-    Args:
-        dataset_dir: one patient's folder or volume, or a folder of such folders and volumes. A patient's folder holds
-            DICOM (the CT may lie in a sub-folder) or ``ct.nii.gz``.
-        prescription: in Gy, of all patients, whatever their plans state; None: what each plan states.
-
-    Returns:
-        One item a case with "case" and "image", and "prescription" in Gy where it is known.
-
-    Raises:
-        DataError: when nothing to predict on is there, or when two cases have one name.
-
-    """
-    path = existing_path(dataset_dir, "to predict on")
-    items = _as_patient(path, nested=path.is_dir() and _is_one_patient(path))
-    if not items and path.is_dir():
-        for entry in visible(path):
-            found = _as_patient(entry, nested=True)
-            items.extend(found)
-            if not found:
-                name = case_of_folder(entry) if entry.is_dir() else entry.name
-                logger.warning("%s: no CT, passed over", name)
-    if not items:
-        raise DataError(f"{path} holds nothing to predict on. Give a patient's folder, a volume (NIfTI), or {LAYOUT}.")
-    tell_renamed(items)
-    refuse_same_names(items, "Rename one, or give one of the two folders")
-    return with_prescriptions(items, prescription)
-
-
-def _as_patient(path: Path, nested: bool) -> list[dict[str, Any]]:
-    if not path.is_dir():
-        return [dict(item) for item in as_volume(path)]
-    if is_nifti_patient(path):
-        return [{"case": path.name, "image": str(path / CT)}]
-    if _series_below(path, limit=1) if nested else next(ct_slices(path), None):
-        return [{"case": case_of_folder(path), "image": str(path)}]
-    return []
-
-
-def _is_one_patient(path: Path) -> bool:
-    """One CT series in all the folders below, and nothing else to predict on: objects that lie in sub-folders."""
-    others = any(is_nifti_patient(p) if p.is_dir() else as_volume(p) for p in visible(path))
-    return not others and len(_series_below(path, limit=2)) == 1
-
-
-def _series_below(path: Path, limit: int) -> set[str]:
-    """UIDs of the CT series in a folder and its sub-folders, by one slice of each folder; no more than needed."""
-    found: set[str] = set()
-    for parent, _, _ in walk_folder(path):
-        first = next(ct_slices(parent), None)
-        if first is not None:
-            found.add(str(first[1].SeriesInstanceUID))
-        if len(found) >= limit:
-            break
-    return found
+def _folders(root: Path) -> list[Path]:
+    """One folder a patient: those in the root, or the root itself."""
+    return [root] if is_patient_folder(root) else [p for p in visible(root) if p.is_dir()]
 
 
 def _as_item(

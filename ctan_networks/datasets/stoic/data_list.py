@@ -15,7 +15,7 @@ from ctan_networks.data.metaimage import check_metaimage, read_metaimage_header
 from ctan_networks.data.tables import read_table
 from ctan_networks.errors import DataError
 
-__all__ = ["stoic_list"]
+__all__ = ["stoic_folders", "stoic_list"]
 
 # Where the STOIC2021 data set keeps its volumes.
 STOIC_VOLUMES = Path("data", "mha")
@@ -154,6 +154,12 @@ def _some(names: Sequence[str]) -> str:
 def _warn(what: str, names: Sequence[str]) -> None:
     if names:
         logger.warning("%d %s: %s", len(names), what, _some(names))
+
+
+def stoic_folders(path: Path) -> list[Path]:
+    """The folder of volumes in the published layout, as the only item; empty when it is another."""
+    root = stoic_root(path)
+    return [] if root is None else [root / STOIC_VOLUMES]
 
 
 def stoic_root(path: Path) -> Path | None:

@@ -16,7 +16,7 @@ from ctan_networks.blocks.tasks import check_tasks
 from ctan_networks.data.case_list import existing_path, refuse_same_names
 from ctan_networks.data.photo_list import photo_list
 from ctan_networks.data.tables import MAX_BYTES
-from ctan_networks.datasets.volume_list import volume_list
+from ctan_networks.datasets.inference_cases import inference_list
 from ctan_networks.errors import DataError, refuse_unknown
 from ctan_networks.reading import require_file
 from ctan_networks.utils import name_of_image
@@ -110,7 +110,7 @@ def case_images(path: str | os.PathLike, spatial_dims: int, split: str | None = 
     found = existing_path(path, "or list to predict on")
     inside = [found / name for name in LISTS if (found / name).is_file()]
     if not inside and found.suffix.lower() not in (".csv", ".json"):
-        return volume_list(found) if spatial_dims == 3 else photo_list(found)
+        return inference_list(found) if spatial_dims == 3 else photo_list(found)
     file = _list_file(found)
     rows = _read(file, ("case", "image"))
     problems: list[str] = []

@@ -17,6 +17,7 @@ from ctan_networks.data.nifti import read_nifti
 from ctan_networks.data.photo_reader import PhotoReader, open_picture, picture_meta
 from ctan_networks.datasets.case_reader import CaseReader
 from ctan_networks.errors import ConfigError, DataError
+from ctan_networks.radiotherapy.hounsfield import as_hounsfield
 from ctan_networks.reading import check_finite, check_voxels, library_errors, require_file
 
 __all__ = ["TaskReader"]
@@ -91,7 +92,9 @@ class TaskReader(ImageReader):
 
     def _volume(self, path: Path) -> tuple[np.ndarray, dict[str, Any]]:
         if not path.name.lower().endswith((".nii", ".nii.gz")):
-            return CaseReader().get_data(path)
+            array, meta = CaseReader().get_data(path)
+            # DICOM is read where it is a CT; of other files it is not known what they show.
+            return as_hounsfield(array, path) if path.is_dir() else array, meta
         # A label map's NaN is a voxel whose label is unknown.
         array, meta = read_nifti(path, channels=True, finite=self.channels is not None)
         # NIfTI keeps the fourth axis for time: vectors have theirs behind it.

@@ -3,20 +3,22 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+import logging
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pydicom
-from pydicom.errors import InvalidDicomError
-from pydicom.uid import UID, CTImageStorage, EnhancedCTImageStorage
 
 from ctan_networks.errors import DataError
-from ctan_networks.radiotherapy.dicom.ct_series import CTSeries, is_axial, make_series, refuse_damaged
-from ctan_networks.radiotherapy.dicom.elements import read_dicom, read_header, read_known, text
-from ctan_networks.radiotherapy.dicom.identity import PATIENT_TAGS, PatientIdentity, refuse_several_patients
+from ctan_networks.radiotherapy.dicom.ct_pixels import refuse_damaged
+from ctan_networks.radiotherapy.dicom.ct_series import CTSeries, is_axial, make_series, refuse_strays, stack_direction
+from ctan_networks.radiotherapy.dicom.ct_slices import slices_of
+from ctan_networks.radiotherapy.dicom.elements import read_dicom, read_known, text
+from ctan_networks.radiotherapy.dicom.extent import refuse_cut_series
+from ctan_networks.radiotherapy.dicom.identity import refuse_several_patients
 from ctan_networks.radiotherapy.dicom.plan_dose import (
     PlannedDose,
     choose_planned_dose,
@@ -25,52 +27,16 @@ from ctan_networks.radiotherapy.dicom.plan_dose import (
 )
 from ctan_networks.radiotherapy.dicom.prescription import Prescription
 from ctan_networks.radiotherapy.dicom.rtstruct import referenced_series
+from ctan_networks.radiotherapy.dicom.scan import PatientObjects, scan_folder
 from ctan_networks.radiotherapy.dicom.structure_sets import choose_structures, was_drawn_on
-from ctan_networks.reading import walk_folder
 
 __all__ = ["PatientObjects", "TreatmentPlan", "read_ct", "read_prescription", "read_treatment_plan", "scan_folder"]
 
-CT_IMAGES = (CTImageStorage, EnhancedCTImageStorage)
-# What of a header the matching needs; the rest of it is read when the object is used.
-NEEDED = ("Modality", "SeriesInstanceUID", "SOPInstanceUID", "SOPClassUID", "ImageType", *PATIENT_TAGS)
+logger = logging.getLogger(__name__)
+
 Read = Sequence[tuple[Path, Any]]
-
-
-@dataclass
-class PatientObjects:
-    """The DICOM objects of a folder and its sub-folders.
-
-    Attributes:
-        folder: the folder.
-        ct: files of each CT series, by SeriesInstanceUID.
-        structure_sets: RTSTRUCT files.
-        doses: RTDOSE files.
-        plans: RTPLAN files.
-        other: number of other objects (images of other modalities, records ...), by modality.
-        damaged: files that look like DICOM and cannot be read.
-        patients: who the objects' patients are, each with a file that says so.
-
-    """
-
-    folder: Path
-    ct: dict[str, list[Path]] = field(default_factory=dict)
-    structure_sets: list[Path] = field(default_factory=list)
-    doses: list[Path] = field(default_factory=list)
-    plans: list[Path] = field(default_factory=list)
-    other: dict[str, int] = field(default_factory=dict)
-    damaged: list[Path] = field(default_factory=list)
-    patients: dict[PatientIdentity, Path] = field(default_factory=dict)
-
-    def summary(self) -> str:
-        """What was found, in one line."""
-        series = ", ".join(f"one of {len(files)} slices" for files in self.ct.values())
-        counts = [f"{len(self.ct)} CT series ({series})" if self.ct else "no CT series"]
-        counts += [
-            f"{len(files)} {name}"
-            for name, files in (("RTSTRUCT", self.structure_sets), ("RTDOSE", self.doses), ("RTPLAN", self.plans))
-        ]
-        counts += [f"{count} {modality}" for modality, count in sorted(self.other.items())]
-        return ", ".join(counts)
+# Component along the patient's axis of the direction in which axial slices are stacked; a tilted gantry included.
+AXIAL = 0.7
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,59 +70,6 @@ class TreatmentPlan:
         return self.dose.prescription.gray
 
 
-def scan_folder(folder: str | os.PathLike) -> PatientObjects:
-    """Find the DICOM objects in a folder and its sub-folders; other files are passed over.
-
-    Symbolic links to folders are not followed.
-
-    Args:
-        folder: the folder.
-
-    Raises:
-        DataError: when it is not there.
-
-    """
-    root = Path(folder)
-    if not root.is_dir():
-        raise DataError(f"{root} is no folder. Give the folder of one patient.")
-    found = PatientObjects(root)
-    for file in _files(root):
-        if not file.is_file():
-            # Not waiting for pipes; a link to nothing is what cannot be read.
-            found.damaged += [] if file.exists() else [file]
-            continue
-        try:
-            header = read_header(file, NEEDED)
-            modality, series = str(header.get("Modality", "")), header.get("SeriesInstanceUID")
-            kind, localizer = _kind(header), "LOCALIZER" in (header.get("ImageType") or ())
-        except InvalidDicomError:
-            continue
-        except Exception:  # noqa: BLE001  pydicom raises whatever the place of a cut leads to
-            found.damaged.append(file)
-            continue
-        if modality == "CT" and localizer:
-            found.other["CT localizer"] = found.other.get("CT localizer", 0) + 1
-        elif modality == "CT" and series:
-            found.ct.setdefault(str(series), []).append(file)
-        elif modality == "RTSTRUCT":
-            found.structure_sets.append(file)
-        elif modality == "RTDOSE":
-            found.doses.append(file)
-        elif modality == "RTPLAN":
-            found.plans.append(file)
-        elif modality:
-            found.other[modality] = found.other.get(modality, 0) + 1
-        elif kind in CT_IMAGES:
-            found.damaged.append(file)
-        if modality:
-            found.patients.setdefault(PatientIdentity.read(file, header), file)
-    return found
-
-
-def _kind(header: pydicom.Dataset) -> UID:
-    return UID(str(header.file_meta.get("MediaStorageSOPClassUID", "")))
-
-
 def read_treatment_plan(
     objects: PatientObjects, need_structures: bool = True, need_dose: bool | None = True
 ) -> TreatmentPlan:
@@ -165,8 +78,8 @@ def read_treatment_plan(
     The CT is the one series that is there (localizers do not count), or of several the one on which structures were
     drawn. Structure sets count when they name that series, or name none and lie in its frame of reference; doses and
     plans when they lie in its frame of reference. Of several structure sets the plan's is taken, else the latest; see
-    :py:func:`ctan_networks.radiotherapy.dicom.structure_sets.choose_structures`. A
-    plan's total dose is taken if there is one, else its doses a beam are summed.
+    :py:func:`ctan_networks.radiotherapy.dicom.structure_sets.choose_structures`. A plan's total dose is taken if there
+    is one, else its doses a beam are summed.
 
     Args:
         objects: of the folder.
@@ -190,6 +103,7 @@ def read_treatment_plan(
         raise DataError(f"{where}: no structures. Export the structure set (RTSTRUCT) with the CT.")
     if fitting and not is_axial(ct):
         raise DataError(f"{where}: the CT series is not axial. Give the axial planning CT, without gantry tilt.")
+    refuse_cut_series(where, ct, fitting, objects.doses)
     plans = [(file, read_dicom(file)) for file in objects.plans]
     doses = [(file, read_known(file)) for file in objects.doses] if need_dose is not None else []
     dose = choose_planned_dose(where, doses, plans, ct.frame_of_reference)
@@ -207,7 +121,14 @@ def read_ct(objects: PatientObjects) -> CTSeries:
 
     """
     where = _checked(objects)
-    return _as_series(objects, _series_alone(where, objects))
+    structure_sets = []
+    for file in objects.structure_sets:
+        with suppress(DataError):
+            structure_sets.append((file, read_dicom(file)))
+    ct = _as_series(objects, _choose_series(where, objects, structure_sets))
+    fitting = [(file, data) for file, data in structure_sets if was_drawn_on(file, data, ct)]
+    refuse_cut_series(where, ct, fitting, objects.doses)
+    return ct
 
 
 def read_prescription(objects: PatientObjects) -> tuple[Prescription, Path | None]:
@@ -241,7 +162,12 @@ def _series_alone(where: str, objects: PatientObjects) -> list[Path]:
 
 
 def _as_series(objects: PatientObjects, files: list[Path]) -> CTSeries:
-    return make_series(objects.folder, files, [read_known(file) for file in files])
+    series = make_series(objects.folder, files, [read_known(file) for file in files])
+    for others in objects.ct.values():
+        headers = [] if others is files else [read_known(file) for file in others]
+        if headers and stack_direction(others, headers) is None:
+            refuse_strays(series, [s for pair in zip(others, headers, strict=True) for s in slices_of(*pair)])
+    return series
 
 
 def _checked(objects: PatientObjects) -> str:
@@ -252,24 +178,23 @@ def _checked(objects: PatientObjects) -> str:
     return where
 
 
-def _files(folder: Path) -> Iterator[Path]:
-    for parent, _, files in walk_folder(folder):
-        for name in files:
-            if name != "DICOMDIR" and not name.startswith("."):
-                yield Path(parent) / name
-
-
 def _choose_series(where: str, objects: PatientObjects, structure_sets: Read) -> list[Path]:
-    """Files of the series."""
+    """Files of the one series that is a volume; of several volumes the one with structures, else the one axial one."""
     if not objects.ct:
         raise DataError(f"{where}: no CT images. Give the folder of one patient with the planning CT in DICOM.")
-    uids = list(objects.ct)
-    if len(uids) > 1:
-        named = {uid for file, data in structure_sets for uid in referenced_series(data, file)} & set(uids)
-        if len(named) != 1:
-            raise DataError(
-                f"{where}: {len(uids)} CT series, and {'structures on several' if named else 'no structure set tells'}"
-                f"{' of them' if named else ' which one to take'}. Leave one CT series in the folder."
-            )
-        uids = list(named)
-    return objects.ct[uids[0]]
+    if len(objects.ct) == 1:
+        return next(iter(objects.ct.values()))
+    directions = {
+        uid: stack_direction(files, [read_known(file) for file in files]) for uid, files in objects.ct.items()
+    }
+    volumes = [uid for uid, direction in directions.items() if direction is not None]
+    axial = [uid for uid, direction in directions.items() if direction is not None and abs(direction[2]) > AXIAL]
+    named = {uid for file, data in structure_sets for uid in referenced_series(data, file)} & set(volumes)
+    chosen = next((uids for uids in (volumes, list(named), [] if named else axial) if len(uids) == 1), None)
+    if chosen is None:
+        raise DataError(
+            f"{where}: {len(volumes)} CT series, and {'structures on several' if named else 'no structure set tells'}"
+            f"{' of them' if named else ' which one to take'}. Leave one CT series in the folder."
+        )
+    logger.info("%d of %d CT series are ignored", len(objects.ct) - 1, len(objects.ct))
+    return objects.ct[chosen[0]]

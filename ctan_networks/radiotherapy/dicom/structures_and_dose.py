@@ -8,7 +8,7 @@ from pathlib import Path
 import pydicom
 
 from ctan_networks.errors import DataError
-from ctan_networks.radiotherapy.dicom.ct_series import refuse_damaged
+from ctan_networks.radiotherapy.dicom.ct_pixels import refuse_damaged
 from ctan_networks.radiotherapy.dicom.elements import items, read_dicom, read_known, text
 from ctan_networks.radiotherapy.dicom.identity import PatientIdentity, refuse_several_patients
 from ctan_networks.radiotherapy.dicom.patient_folder import PatientObjects

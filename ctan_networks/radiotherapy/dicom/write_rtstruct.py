@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 from contourpy import contour_generator
@@ -146,7 +147,7 @@ def _kind(name: str) -> str:
 def _frame(reference: CTSeries, frame_uid: str) -> Dataset:
     series = Dataset()
     series.SeriesInstanceUID = reference.uid
-    series.ContourImageSequence = Items([_image(header) for header in reference.headers])
+    series.ContourImageSequence = Items([_image(reference, members) for members in _slices_of_files(reference)])
     study = Dataset()
     study.ReferencedSOPClassUID = STUDY_MANAGEMENT
     study.ReferencedSOPInstanceUID = str(reference.headers[0].StudyInstanceUID)
@@ -157,10 +158,22 @@ def _frame(reference: CTSeries, frame_uid: str) -> Dataset:
     return frame
 
 
-def _image(header: Dataset) -> Dataset:
+def _slices_of_files(reference: CTSeries) -> list[list[int]]:
+    """The slices that each file holds: one, or the frames of a multi-frame image."""
+    slices: dict[Path, list[int]] = {}
+    for k, file in enumerate(reference.files):
+        slices.setdefault(file, []).append(k)
+    return list(slices.values())
+
+
+def _image(reference: CTSeries, slices: Sequence[int]) -> Dataset:
+    """Reference to slices of one file (PS3.3 10.3)."""
+    header = reference.headers[slices[0]]
     image = Dataset()
     image.ReferencedSOPClassUID = str(header.get("SOPClassUID", CTImageStorage))
     image.ReferencedSOPInstanceUID = str(header.SOPInstanceUID)
+    if reference.frames:
+        image.ReferencedFrameNumber = sorted(reference.frames[k] for k in slices)
     return image
 
 
@@ -171,7 +184,7 @@ def _contours(mask: np.ndarray, reference: CTSeries) -> list[Dataset]:
             indices = np.column_stack([points, np.full(len(points), float(k))])
             coordinates = indices @ reference.affine[:3, :3].T + reference.affine[:3, 3]
             contour = Dataset()
-            contour.ContourImageSequence = Items([_image(reference.headers[int(k)])])
+            contour.ContourImageSequence = Items([_image(reference, [int(k)])])
             contour.ContourGeometricType = "CLOSED_PLANAR"
             contour.NumberOfContourPoints = len(points)
             contour.ContourData = decimals(np.round(coordinates, 4).ravel())

@@ -19,6 +19,7 @@ from pydicom.valuerep import DA, TM
 import ctan_networks
 from ctan_networks.errors import ConfigError, DataError
 from ctan_networks.radiotherapy.dicom.ct_series import CTSeries
+from ctan_networks.radiotherapy.dicom.elements import read_known
 from ctan_networks.radiotherapy.dicom.write import MAKER, RESEARCH_ONLY, TEXT, frame_of_reference, new_uid
 from ctan_networks.reading import reason_without_quotes
 from ctan_networks.utils import result_path
@@ -89,10 +90,13 @@ def write_seg(
     ]
     # highdicom wants [frame, row, column, segment].
     pixels = np.stack([mask.transpose(2, 1, 0) for mask in drawn.values()], axis=-1).astype(np.uint8)
+    sources = [_whole(header) for header in reference.headers]
+    if reference.frames:
+        sources, pixels = _multi_frame(path, reference, pixels)
     segmentation = _accepted(
         path,
         hd.seg.Segmentation,
-        source_images=[_whole(header) for header in reference.headers],
+        source_images=sources,
         pixel_array=pixels,
         segmentation_type=hd.seg.SegmentationTypeValues.BINARY,
         segment_descriptions=segments,
@@ -112,6 +116,21 @@ def write_seg(
     with result_path(target) as temporary:
         segmentation.save_as(temporary)
     return target
+
+
+def _multi_frame(
+    path: str | os.PathLike, reference: CTSeries, pixels: np.ndarray
+) -> tuple[list[pydicom.Dataset], np.ndarray]:
+    """An enhanced CT image, and the masks in the order of its frames."""
+    if len(set(reference.files)) > 1:
+        raise DataError(
+            f"{path}: highdicom writes a SEG for one multi-frame image, and the CT has {len(set(reference.files))}."
+            " Leave SEG out (seg=False); the RTSTRUCT holds the same structures."
+        )
+    source = read_known(reference.files[0])
+    ordered = np.zeros((int(source.NumberOfFrames), *pixels.shape[1:]), pixels.dtype)
+    ordered[np.array(reference.frames) - 1] = pixels
+    return [_whole(source)], ordered
 
 
 def require_highdicom() -> Any:

@@ -7,6 +7,7 @@ from ctan_networks.radiotherapy.transforms.dose_in_gray import DoseInGrayd
 from ctan_networks.radiotherapy.transforms.dose_summary import DoseSummaryd
 from ctan_networks.radiotherapy.transforms.export_dicom import ExportDICOMd
 from ctan_networks.radiotherapy.transforms.given_contours import GivenContoursd, KeepGivenContoursd
+from ctan_networks.radiotherapy.transforms.hounsfield import HounsfieldUnitsd
 from ctan_networks.radiotherapy.transforms.note_image import NoteImaged
 from ctan_networks.radiotherapy.transforms.planned_dose import PlannedDosed
 from ctan_networks.radiotherapy.transforms.possible_dose import PossibleDosed
@@ -19,6 +20,7 @@ __all__ = [
     "DoseSummaryd",
     "ExportDICOMd",
     "GivenContoursd",
+    "HounsfieldUnitsd",
     "KeepGivenContoursd",
     "NoteImaged",
     "PlannedDosed",

@@ -7,7 +7,8 @@ import pytest
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian
 
-from ctan_networks.datasets.openkbp.data_list import inference_list, openkbp_list
+from ctan_networks.datasets.inference_cases import inference_list
+from ctan_networks.datasets.openkbp.data_list import openkbp_list
 from ctan_networks.errors import DataError
 
 
@@ -109,7 +110,7 @@ def test_list_errors(root, tmp_path):
 
 def cases(*args):
     items = inference_list(*args)
-    assert all(set(item) == {"case", "image"} for item in items)
+    assert all({"case", "image"} <= set(item) <= {"case", "image", "mask"} for item in items)
     return [item["case"] for item in items]
 
 
@@ -143,7 +144,7 @@ def test_inference_says_what_it_passes_over(tmp_path, caplog):
     make(tmp_path / "in", "a.nii.gz", "readme.txt")
     make(tmp_path / "in" / "old results", "x.json")
     assert cases(tmp_path / "in") == ["a"]
-    assert "passed over: old results, readme.txt" in caplog.text
+    assert "ignored: old results, readme.txt" in caplog.text
 
 
 def test_inference_errors(root, tmp_path):

@@ -11,8 +11,9 @@ import pytest
 from ctan_networks.data import phantom_cohort as writer
 from ctan_networks.data.phantom_marker import is_phantom, mark_phantom
 from ctan_networks.datasets.case_reader import CaseReader
+from ctan_networks.datasets.inference_cases import inference_list
 from ctan_networks.datasets.openkbp import phantoms as module
-from ctan_networks.datasets.openkbp.data_list import inference_list, openkbp_list
+from ctan_networks.datasets.openkbp.data_list import openkbp_list
 from ctan_networks.datasets.openkbp.files import STRUCTURES, read_voxel_dimensions
 from ctan_networks.datasets.openkbp.phantoms import openkbp_cohort
 from ctan_networks.errors import ConfigError, DataError

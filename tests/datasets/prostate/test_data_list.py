@@ -18,7 +18,8 @@ from drawn_patient import discs, write_drawn_patient
 from ctan_networks.data import split_cases
 from ctan_networks.data.phantom_marker import is_phantom
 from ctan_networks.datasets.case_reader import CaseReader
-from ctan_networks.datasets.prostate.data_list import dicom_rt_inference_list, dicom_rt_list
+from ctan_networks.datasets.inference_cases import prescribed_list
+from ctan_networks.datasets.prostate.data_list import dicom_rt_list
 from ctan_networks.datasets.prostate.pelvis import make_pelvis
 from ctan_networks.datasets.prostate.phantoms import prostate_cohort
 from ctan_networks.errors import DataError
@@ -218,15 +219,15 @@ def test_rois_under_names_that_are_not_known(cohort, patterns, tmp_path, caplog)
 
 
 def test_what_can_be_predicted_on(cohort, items, tmp_path):
-    listed = dicom_rt_inference_list(cohort)
+    listed = prescribed_list(cohort)
     assert [item["case"] for item in listed] == [f"P{n:03d}" for n in range(1, PATIENTS + 1)]
     assert [item["prescription"] for item in listed] == [item["prescription"] for item in items]
     shutil.copytree(cohort / "P001", tmp_path / "mixed" / "patient")
     shutil.copy(items[1]["image"], tmp_path / "mixed" / "other.nii.gz")
     shutil.copytree(items[2]["segmentation"], tmp_path / "mixed" / "third")
-    assert [item["case"] for item in dicom_rt_inference_list(tmp_path / "mixed")] == ["other", "patient", "third"]
+    assert [item["case"] for item in prescribed_list(tmp_path / "mixed")] == ["other", "patient", "third"]
     with pytest.raises(DataError, match="nothing to predict on"):
-        dicom_rt_inference_list(Path(shutil.copytree(cohort.parent / "prostate", tmp_path / "x")) / "PHANTOM.json")
+        prescribed_list(Path(shutil.copytree(cohort.parent / "prostate", tmp_path / "x")) / "PHANTOM.json")
     for item in listed:
         array, meta = CaseReader().get_data(Path(item["image"]))
         assert array.shape == tuple(meta["spatial_shape"])

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from ctan_networks.data import split_cases
+from ctan_networks.datasets.inference_cases import inference_list
 from ctan_networks.datasets.stoic.data_list import stoic_list
-from ctan_networks.datasets.volume_list import volume_list
 from ctan_networks.errors import DataError
 
 SHAPE = (6, 5, 4)
@@ -72,7 +72,7 @@ def test_items(tmp_path):
         {"case": "10", "image": image["10"], "group": "10", "covid": 1, "severity": 1, "age": "65", "sex": "male"},
     ]
     assert stoic_list(root) == stoic_list(str(tmp_path)) == expected
-    assert [item["case"] for item in volume_list(root)] == ["2", "3", "10"]
+    assert [item["case"] for item in inference_list(root)] == ["2", "3", "10"]
 
 
 def test_what_the_header_does_not_say_is_named(tmp_path, caplog):

@@ -8,7 +8,7 @@ import pytest
 from small_patient import change, write_small_patient
 
 from ctan_networks.datasets.case_reader import CaseReader
-from ctan_networks.datasets.prostate.data_list import dicom_rt_inference_list
+from ctan_networks.datasets.inference_cases import prescribed_list
 from ctan_networks.errors import DataError
 from ctan_networks.radiotherapy.dicom.identity import PatientIdentity
 from ctan_networks.radiotherapy.dicom.patient_folder import read_ct, read_treatment_plan, scan_folder
@@ -59,7 +59,7 @@ def test_no_object_of_another_patient(tmp_path, pattern):
             read()
         assert "ID1" not in str(caught.value) and "Else" not in str(caught.value)
     with pytest.raises(DataError, match="none of 1 cases"):
-        dicom_rt_inference_list(folder)
+        prescribed_list(folder)
 
 
 def test_a_second_patient_in_a_sub_folder(tmp_path):

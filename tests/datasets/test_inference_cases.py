@@ -9,8 +9,7 @@ import pytest
 from pydicom.dataset import FileMetaDataset
 from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian
 
-from ctan_networks.datasets.openkbp.data_list import inference_list
-from ctan_networks.datasets.volume_list import volume_list
+from ctan_networks.datasets.inference_cases import inference_list
 from ctan_networks.errors import DataError
 
 
@@ -32,7 +31,7 @@ def make_dicom(file: Path, modality: str = "CT") -> None:
 
 
 def cases(path):
-    items = volume_list(path)
+    items = inference_list(path)
     assert all(set(item) == {"case", "image"} and os.path.isabs(item["image"]) for item in items)
     return [item["case"] for item in items]
 
@@ -42,15 +41,15 @@ def test_one_volume_one_series_and_folders_of_them(tmp_path, monkeypatch):
     make_dicom(folder / "anna" / "0001")
     make_dicom(folder / "plans" / "p.dcm", modality="RTPLAN")
     assert cases(folder) == ["7", "anna", "b_2", "b_10", "c", "d", "e"]
-    assert volume_list(folder / "c.mha") == [{"case": "c", "image": str(folder / "c.mha")}]
-    assert volume_list(folder / "anna") == [{"case": "anna", "image": str(folder / "anna")}]
+    assert inference_list(folder / "c.mha") == [{"case": "c", "image": str(folder / "c.mha")}]
+    assert inference_list(folder / "anna") == [{"case": "anna", "image": str(folder / "anna")}]
     monkeypatch.chdir(tmp_path)
     assert cases("in") == cases(folder)
 
 
 def test_what_is_passed_over_is_named(tmp_path, caplog):
     assert cases(make(tmp_path / "in", "a.mha", "readme.txt", "reference.csv")) == ["a"]
-    assert "passed over: readme.txt, reference.csv" in caplog.text
+    assert "ignored: readme.txt, reference.csv" in caplog.text
 
 
 def test_stoic_folder(tmp_path):
@@ -60,13 +59,7 @@ def test_stoic_folder(tmp_path):
         assert cases(path) == ["9", "10"]
     make(tmp_path / "other" / "data" / "mha", "1.mha")
     with pytest.raises(DataError, match="2 STOIC folders: other, stoic"):
-        volume_list(tmp_path)
-
-
-def test_same_as_the_list_of_openkbp_for_volumes(tmp_path):
-    folder = make(tmp_path / "in", "a.nii", "b.mha")
-    make_dicom(folder / "anna" / "0001")
-    assert volume_list(folder) == inference_list(folder)
+        inference_list(tmp_path)
 
 
 def test_names_of_any_kind_are_sorted(tmp_path):
@@ -84,10 +77,10 @@ def test_a_cut_dicom_file_does_not_stop_the_listing(tmp_path):
 
 def test_errors(tmp_path):
     with pytest.raises(DataError, match=r"not there.*nowhere"):
-        volume_list(tmp_path / "nowhere")
+        inference_list(tmp_path / "nowhere")
     make(tmp_path / "empty", "a.txt")
     for path in (tmp_path / "empty", tmp_path / "empty" / "a.txt"):
         with pytest.raises(DataError, match=r"nothing to predict on.*\.mha"):
-            volume_list(path)
+            inference_list(path)
     with pytest.raises(DataError, match=r"two cases are called a: .*a\.mha and .*a\.nii"):
-        volume_list(make(tmp_path / "twice", "a.nii", "a.mha"))
+        inference_list(make(tmp_path / "twice", "a.nii", "a.mha"))
