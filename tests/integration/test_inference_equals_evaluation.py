@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from ignite.engine import Events
+from monai.bundle import ConfigWorkflow
 from PIL import Image
 
 from ctan_networks.datasets.ham10000 import ham10000_cohort
@@ -105,3 +106,39 @@ def test_overlays_add_the_same_steps_to_both(bundles, overlay):
     train, inference = (json.loads((folder / f"{overlay}{end}.json").read_text()) for end in ("", "_inference"))
     for block in ("+network_transforms", "target_doses", "given", "given_organs", "input_channels", "possible_dose"):
         assert train[block] == inference[block], block
+
+
+@pytest.mark.realdata
+@pytest.mark.parametrize("overlay", [None, "given_ptv", "given_contours"])
+def test_submissions_of_real_patients_score_what_evaluation_says(bundles, real_data, tmp_path, overlay):
+    folder = bundles / "openkbp_ctan"
+    data = str(real_data / "provided-data")
+    weights = str(folder / "models" / (overlay or "") / "model.pt")
+    added = [overlay] if overlay else []
+    places = {"dataset_dir": data, "output_dir": str(tmp_path), "cache_dir": str(tmp_path / "cache"), "num_workers": 0}
+
+    def scores(names: list[str], **settings: object) -> dict[str, float]:
+        files = [str(folder / "configs" / f"{name}.json") for name in names]
+        evaluation = {"evaluation_dir": str(tmp_path / "-".join(names)), **places, **settings}
+        workflow = ConfigWorkflow(files, workflow_type="train", logging_file=False, **evaluation)
+        workflow.initialize()
+        workflow.run()
+        summary = json.loads((tmp_path / "-".join(names) / "summary.json").read_text())
+        return {score["name"]: score["value"] for score in summary["scores"]}
+
+    scored = scores(["train", "evaluate", *added], checkpoint=weights)
+    files = ["inference", *(f"{name}_inference" for name in added)]
+    inference = ConfigWorkflow(
+        [str(folder / "configs" / f"{name}.json") for name in files],
+        workflow_type="infer",
+        logging_file=False,
+        dataset_dir=data,
+        split="validation",
+        checkpoint=weights,
+        output_dir=str(tmp_path / "out"),
+    )
+    inference.initialize()
+    inference.run()
+    stored = scores(["train", "evaluate"], predictions=str(tmp_path / "out" / "submission"))
+    for name in ("dose_score", "dvh_score"):
+        assert stored[name] == pytest.approx(scored[name], abs=0.01)
