@@ -12,6 +12,7 @@ from ctan_networks.data.pseudonyms import without_folder_name
 from ctan_networks.errors import DataError
 from ctan_networks.radiotherapy.convert import PROVENANCE, read_provenance
 from ctan_networks.radiotherapy.convert_dose import prescription_to_predict
+from ctan_networks.radiotherapy.dose_check import check_given
 from ctan_networks.radiotherapy.nifti_patient import CT
 
 __all__ = ["noted_prescription", "with_prescriptions"]
@@ -35,8 +36,10 @@ def with_prescriptions(items: Iterable[Mapping[str, Any]], prescription: float |
 
     Raises:
         DataError: when no case is left.
+        ConfigError: when the prescription is no dose in Gy.
 
     """
+    prescription = check_given(prescription)
     items = list(items)
     usable, reason = [], ""
     for item in items:

@@ -129,6 +129,9 @@ def judge_prescription(
     compared = check_target_dose(where, gray, dose["medians_gy"], levels, details["fractions"])
     if not dose["medians_gy"]:
         check_maximum(where, gray, dose["maximum_gy"])
+    if not given:
+        # Both may be those of a fraction.
+        check_whole_treatment(where, gray, None)
     parts = [dose["kind"], f"prescription {gray:g} Gy, {source}", compared]
     if dose["outside"]:
         listed = ", ".join(f"{100 * part:.0f} % of {name}" for name, part in dose["outside"].items())

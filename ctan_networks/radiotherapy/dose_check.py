@@ -7,9 +7,9 @@ import math
 import os
 from collections.abc import Mapping, Sequence
 
-from ctan_networks.errors import DataError
+from ctan_networks.errors import ConfigError, DataError
 
-__all__ = ["check_gray", "check_maximum", "check_target_dose", "check_whole_treatment", "is_target"]
+__all__ = ["check_given", "check_gray", "check_maximum", "check_target_dose", "check_whole_treatment", "is_target"]
 
 TARGETS = ("PTV", "CTV", "GTV")
 # Maximum in Gy of a whole plan's dose: relative doses end near 1, doses in cGy begin above.
@@ -28,6 +28,26 @@ LOWEST_PRESCRIPTION_GY = 5.0
 def is_target(structure: str) -> bool:
     """Whether a structure is a target, by its name: PTV..., CTV..., GTV..."""
     return structure.upper().startswith(TARGETS)
+
+
+def check_given(prescription: float | None) -> float | None:
+    """A prescription that was typed in, once it is clear that it is one in Gy.
+
+    Args:
+        prescription: in Gy; None: none was given.
+
+    Raises:
+        ConfigError: when it is not a positive number, or must be in cGy.
+
+    """
+    if prescription is None:
+        return None
+    if not isinstance(prescription, (int, float)) or not 0 < prescription <= HIGHEST_MAXIMUM_GY:
+        raise ConfigError(
+            f"--prescription {prescription}: give the dose of the whole treatment in Gy, at most"
+            f" {HIGHEST_MAXIMUM_GY:g}."
+        )
+    return float(prescription)
 
 
 def check_gray(where: str | os.PathLike, minimum: float, maximum: float) -> None:

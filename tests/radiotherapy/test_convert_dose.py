@@ -14,7 +14,7 @@ from small_patient import MASKS, PATTERNS, SHAPE, change, copy_of, write_small_p
 
 from ctan_networks.datasets.inference_cases import prescribed_list
 from ctan_networks.datasets.prostate.data_list import dicom_rt_list
-from ctan_networks.errors import DataError
+from ctan_networks.errors import ConfigError, DataError
 
 
 @pytest.fixture
@@ -82,6 +82,16 @@ def test_a_prescription_of_a_fraction_and_one_that_is_given(patient, caplog):
     assert "as given (the plan states 2 Gy)" in caplog.text
     assert "the prescription is 80 Gy" in item_of(patient, 80)["unusable"]
     assert prescribed_list(patient, 66)[0]["prescription"] == 66
+
+
+def test_a_prescription_and_a_dose_of_the_same_fraction(patient):
+    """They agree, and are yet not those of the treatment; somebody has to say so."""
+    change(patient / "RP.dcm", lambda d: setattr(d.DoseReferenceSequence[0], "TargetPrescriptionDose", 2))
+    change(patient / "RD1.dcm", scale(1 / 30))
+    assert "2 Gy, which is that of a fraction" in item_of(patient)["unusable"]
+    assert item_of(patient, 2)["prescription"] == 2
+    with pytest.raises(ConfigError, match="--prescription 6000"):
+        item_of(patient, 6000)
 
 
 def test_without_a_dose_a_prescription_of_a_fraction_shows_by_its_size(patient):

@@ -3,14 +3,22 @@ from __future__ import annotations
 
 import pytest
 
-from ctan_networks.errors import DataError
+from ctan_networks.errors import ConfigError, DataError
 from ctan_networks.radiotherapy.dose_check import (
+    check_given,
     check_gray,
     check_maximum,
     check_target_dose,
     check_whole_treatment,
     is_target,
 )
+
+
+def test_a_prescription_that_is_typed_in():
+    assert check_given(None) is None and check_given(78) == 78.0
+    for wrong in (0, -5, 7800, float("nan"), "78 Gy", [78]):
+        with pytest.raises(ConfigError, match="the whole treatment in Gy"):
+            check_given(wrong)
 
 
 def test_targets_by_their_names():

@@ -16,7 +16,7 @@ from ctan_networks.errors import DataError
 from ctan_networks.radiotherapy.convert import convert_patient, remove_workplaces, unmatched_rois
 from ctan_networks.radiotherapy.convert_dose import judge_prescription
 from ctan_networks.radiotherapy.dicom.roi_names import complete_patterns, pattern_example, unused_targets
-from ctan_networks.radiotherapy.dose_check import is_target
+from ctan_networks.radiotherapy.dose_check import check_given, is_target
 from ctan_networks.radiotherapy.nifti_patient import CT, DOSE, is_nifti_patient, other_volumes
 from ctan_networks.radiotherapy.patients import is_patient_folder
 from ctan_networks.radiotherapy.pseudonyms import case_of_folder
@@ -59,8 +59,10 @@ def dicom_rt_list(
 
     Raises:
         DataError: when there is no patient, or two would have one name.
+        ConfigError: when the prescription is no dose in Gy.
 
     """
+    prescription = check_given(prescription)
     root = existing_path(dataset_dir, "of the data set")
     patterns = complete_patterns(patterns, own_patterns)
     folders = _folders(root) if root.is_dir() else []

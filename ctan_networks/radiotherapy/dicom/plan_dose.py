@@ -191,6 +191,9 @@ def _complete_dose(where: str, doses: Sequence[Read], plans: Sequence[Read]) -> 
                 f" {len(_plans_of(total[0]))} plans. Export it again, as the plan's dose or as the sum."
             )
         return total, "the sum of several plans" if several else "the plan's dose"
+    # The dose of a fraction group holds those of its beams.
+    doses = [dose for dose in doses if _kind(dose) == "FRACTION"] or doses
+    kinds = [_kind(dose) for dose in doses]
     if set(kinds) not in ({"BEAM"}, {"FRACTION"}):
         shown = ", ".join(sorted({kind[:40] or "empty" for kind in kinds}))
         raise DataError(f"{where}: doses of the kind {shown} are no dose of a plan. Export the plan's total dose.")

@@ -144,6 +144,11 @@ def test_a_total_dose_goes_before_its_beams(beams):
     assert names(read(beams)) == ["TOTAL.dcm"]
 
 
+def test_a_fraction_groups_dose_goes_before_its_beams(beams):
+    copy_of(beams / "RD1.dcm", "GROUP.dcm", lambda data: setattr(data, "DoseSummationType", "FRACTION"))
+    assert names(read(beams)) == ["GROUP.dcm"]
+
+
 @pytest.mark.parametrize("kind", ["BRACHY", "CONTROL_POINT", "RECORD", ""])
 def test_other_kinds_among_beams(beams, kind):
     change(beams / "RD2.dcm", lambda data: setattr(data, "DoseSummationType", kind))
