@@ -10,7 +10,7 @@ from functools import cache
 from pathlib import Path
 
 import ctan_networks
-from ctan_networks._moved import NEW_MODULE
+from ctan_networks._moved import NEW_PLACE
 from ctan_networks.errors import ConfigError
 from ctan_networks.tools.packing.imports import Import, read_imports
 
@@ -67,8 +67,8 @@ def defining_module(name: str) -> str:
         module = f"{module}.{attribute}"
     else:
         return module
-    moved = NEW_MODULE.get((module.partition(".")[2], attribute))
-    advice = f"it is now {SOURCE}.{moved}.{attribute}" if moved else f"{module} has no {attribute!r}"
+    moved = NEW_PLACE.get((module.partition(".")[2], attribute))
+    advice = f"it is now {SOURCE}.{'.'.join(moved)}" if moved else f"{module} has no {attribute!r}"
     raise ConfigError(f"{name} does not exist: {advice}.")
 
 
