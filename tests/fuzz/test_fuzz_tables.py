@@ -31,7 +31,9 @@ def rows_of(file: Path) -> list[dict[str, str]] | None:
         text = file.read_bytes().decode("utf-8-sig")
         if '"' in text or "\r" in text.replace("\r\n", "") or text[:1].isspace():
             return None
-        reader = csv.DictReader(io.StringIO(text), skipinitialspace=True)
+        first = text.split("\n")[0]
+        separator = sorted(",;\t", key=first.count)[-1] if any(mark in first for mark in ",;\t") else ","
+        reader = csv.DictReader(io.StringIO(text), delimiter=separator, skipinitialspace=True)
         rows = list(reader)
         names = [str(name).strip() for name in reader.fieldnames or []]
     except (UnicodeError, csv.Error):

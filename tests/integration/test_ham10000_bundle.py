@@ -216,6 +216,27 @@ def test_any_image_is_predicted_at_its_own_size(bundle, cohort, trained, tmp_pat
         assert text in caplog.text
 
 
+def test_the_official_test_set_is_scored_and_not_trained_on(bundle, cohort, trained, tmp_path):
+    inputs, truth = (tmp_path / f"ISIC2018_Task3_Test_{kind}" for kind in ("Input", "GroundTruth"))
+    inputs.mkdir()
+    truth.mkdir()
+    photos = sorted(cohort.rglob("*.jpg"))[:4]
+    for photo in photos:
+        shutil.copy(photo, inputs)
+    rows = [f"{photo.stem}," + ",".join(str(float(k == j)) for j in range(7)) for k, photo in enumerate(photos)]
+    header = "image,MEL,NV,BCC,AKIEC,BKL,DF,VASC"
+    (truth / "ISIC2018_Task3_Test_GroundTruth.csv").write_text("\n".join([header, *rows]) + "\n")
+    given = {"dataset_dir": [str(inputs), str(truth)]}
+    options = {"split": "test", "checkpoint": str(trained / "model.pt"), "evaluation_dir": str(tmp_path / "scores")}
+    bundle.evaluate(inputs, tmp_path / "run", **given, **options)
+    scored = pd.read_csv(tmp_path / "scores" / "predictions.csv")
+    assert list(scored["case"]) == [photo.stem for photo in photos]
+    assert list(scored["reference_diagnosis"]) == CLASSES[:4]
+    with pytest.raises(RuntimeError) as caught:
+        bundle.train(inputs, tmp_path / "run", **given)
+    assert reason_of(caught.value).startswith("the split 'train' is empty")
+
+
 def test_what_is_wrong_with_the_data_is_listed(bundle, cohort, tmp_path, caplog):
     data = tmp_path / "data"
     shutil.copytree(cohort, data)
