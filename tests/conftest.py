@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from shipped import copy_shipped
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -33,9 +34,9 @@ def pytest_runtest_makereport():
 
 
 @pytest.fixture(scope="session")
-def bundles() -> Path:
-    """The folder of the bundles."""
-    return ROOT / "bundles"
+def bundles(tmp_path_factory) -> Path:
+    """A copy of the bundles; whatever a checkout's own hold of runs and exports, no test sees it."""
+    return copy_shipped(ROOT / "bundles", tmp_path_factory.mktemp("shipped") / "bundles")
 
 
 @pytest.fixture(scope="session")

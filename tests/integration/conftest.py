@@ -64,8 +64,7 @@ def bundle_copy(bundles, tmp_path_factory) -> Callable[..., Bundle]:
 
     def copy(name: str, small: dict[str, Any], quick: dict[str, Any]) -> Bundle:
         folder = tmp_path_factory.mktemp("bundles") / name
-        left_out = shutil.ignore_patterns("runs", "cache", "phantom", "eval", "*.pt")
-        shutil.copytree(bundles / name, folder, ignore=left_out)
+        shutil.copytree(bundles / name, folder, ignore=shutil.ignore_patterns("*.pt"))
         return Bundle(folder, small, quick)
 
     return copy

@@ -23,7 +23,8 @@ from ctan_networks.radiotherapy.dicom.patient_folder import read_treatment_plan,
 from ctan_networks.radiotherapy.dicom.rtdose import read_dose
 from ctan_networks.radiotherapy.dicom.rtstruct import read_structures
 
-NAMES = sorted(p.name for p in (Path(__file__).resolve().parents[2] / "bundles").iterdir() if (p / "configs").is_dir())
+ROOT = Path(__file__).resolve().parents[2]
+NAMES = sorted(p.name for p in (ROOT / "bundles").iterdir() if (p / "configs").is_dir())
 
 # What network_def has for the start of a training alone.
 OF_TRAINING = ("seed", "encoder_weights", "freeze_encoder", "drop_path")
@@ -157,7 +158,7 @@ def test_results_of_any_bundle_with_structures_and_dose_become_dicom(bundle_copy
 def test_everything_that_the_package_imports_is_among_the_required_packages(bundles, name):
     """Who installs a bundle's requirements, as the zoo's CI does, can import the whole package."""
     setup = IniParser()
-    setup.read(bundles.parent / "setup.cfg")
+    setup.read(ROOT / "setup.cfg")
     needed = {re.split("[<>=]", line)[0] for line in setup["options"]["install_requires"].split()}
     metadata = json.loads((bundles / name / "configs" / "metadata.json").read_text())
     listed = metadata["required_packages_version"]

@@ -75,8 +75,7 @@ class Server:
 def server(bundles, tmp_path_factory) -> Iterator[Server]:
     folder = tmp_path_factory.mktemp("server")
     for name in NAMES:
-        left_out = shutil.ignore_patterns("runs", "cache", "phantom", "eval")
-        shutil.copytree(bundles / name, folder / "bundles" / name, ignore=left_out)
+        shutil.copytree(bundles / name, folder / "bundles" / name)
     dicom = make_studies(folder)
     names = make_app(folder / "app", [folder / "bundles" / name for name in NAMES])
     with socket.socket() as free:

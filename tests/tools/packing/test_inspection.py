@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from shipped import copy_shipped
 
 from ctan_networks.errors import DataError
 from ctan_networks.tools.commands import inspect, pack, unpack
@@ -28,6 +29,24 @@ def test_our_own_bundles_do_nothing_out_of_the_ordinary(bundles, name):
     }
     assert {"SupervisedTrainer", "ctan_networks.nets.make_network"} <= found.targets
     assert found.expressions > 50
+
+
+def test_tests_do_not_see_what_runs_leave_in_a_checkout(tmp_path):
+    bundle = tmp_path / "checkout" / "any_ctan"
+    kept = ["LICENSE", "configs/train.json", "docs/figures/a.png", "models/model.pt", "models/given_ptv/model.json"]
+    left = [
+        "models/model.onnx",
+        "models/model.ts",
+        "runs/phantom_ctan/model.pt",
+        "eval/a.csv",
+        "phantom/a.csv",
+        "cache/a",
+    ]
+    for path in kept + left:
+        (bundle / path).parent.mkdir(parents=True, exist_ok=True)
+        (bundle / path).touch()
+    copy = copy_shipped(bundle.parent, tmp_path / "copy")
+    assert sorted(p.relative_to(copy / "any_ctan").as_posix() for p in copy.rglob("*") if p.is_file()) == sorted(kept)
 
 
 def bundle_with(tmp_path: Path, content: dict) -> Path:

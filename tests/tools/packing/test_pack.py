@@ -204,8 +204,7 @@ def test_links_bombs_and_what_is_no_zip(tmp_path, bundles, monkeypatch):
 
 
 def test_unpacking_tells_what_is_out_of_the_ordinary(bundles, tmp_path, caplog):
-    left_out = shutil.ignore_patterns("runs", "cache", "phantom", "eval")
-    copy = Path(shutil.copytree(bundles / "stoic_ctan", tmp_path / "stoic_ctan", ignore=left_out))
+    copy = Path(shutil.copytree(bundles / "stoic_ctan", tmp_path / "stoic_ctan"))
     unpack(pack(str(copy), str(tmp_path)), str(tmp_path / "ordinary"))
     assert not [record for record in caplog.records if record.levelname == "WARNING"]
     config = copy / "configs" / "inference.json"
@@ -217,8 +216,7 @@ def test_unpacking_tells_what_is_out_of_the_ordinary(bundles, tmp_path, caplog):
 def test_what_is_no_bundle_is_not_packed(bundles, tmp_path):
     with pytest.raises(DataError, match="is no bundle"):
         pack(str(tmp_path), str(tmp_path))
-    left_out = shutil.ignore_patterns("runs", "cache", "phantom", "eval")
-    copy = Path(shutil.copytree(bundles / "stoic_ctan", tmp_path / "stoic_ctan", ignore=left_out))
+    copy = Path(shutil.copytree(bundles / "stoic_ctan", tmp_path / "stoic_ctan"))
     (copy / "docs" / "link").symlink_to("/etc/passwd")
     with pytest.raises(DataError, match="symbolic link"):
         pack(str(copy), str(tmp_path))
