@@ -41,8 +41,8 @@ def refuse_cut_series(
 
     """
     normal = ct.affine[:3, 2] / ct.spacing[2]
-    low = ct.affine[:3, 3] @ normal - ct.spacing[2] / 2 - GAP_TOLERANCE_MM
-    high = low + ct.shape[2] * ct.spacing[2] + 2 * GAP_TOLERANCE_MM
+    low = float(ct.affine[:3, 3] @ normal - ct.spacing[2] / 2 - GAP_TOLERANCE_MM)
+    high = float(low + ct.shape[2] * ct.spacing[2] + 2 * GAP_TOLERANCE_MM)
     beyond: dict[str, float] = {}
     for file, data in structure_sets:
         with suppress(DataError):

@@ -99,7 +99,7 @@ def scan_folder(folder: str | os.PathLike) -> PatientObjects:
         raise DataError(f"{root} is not there. Give the folder of one patient.")
     found = PatientObjects(root)
     lists = {"RTSTRUCT": found.structure_sets, "RTDOSE": found.doses, "RTPLAN": found.plans}
-    empty = []
+    empty: list[Path] = []
     for file, kind, header in dicom_objects(root, PATIENT_TAGS):
         if header is None:
             (empty if _is_empty(file) else found.damaged).append(file)
