@@ -50,8 +50,11 @@ MOVED = {
     ("transforms", "tools.monai_label.answer"): "AnswerMONAILabeld",
     ("data", "tools.monai_label.item"): "MONAILabelItem is_from_server",
 }
-NEW_MODULE = {(old, name.partition("=")[0]): new for (old, new), names in MOVED.items() for name in names.split()}
-RENAMED = dict(name.split("=") for names in MOVED.values() for name in names.split() if "=" in name)
+NEW_PLACE = {
+    (package, name.partition("=")[0]): (module, name.rpartition("=")[2])
+    for (package, module), names in MOVED.items()
+    for name in names.split()
+}
 # Packages of which nothing is left.
 GONE = ("phantoms",)
 
@@ -64,9 +67,10 @@ def moved_name(package: str, name: str) -> Any:
 
     """
     root, _, old = package.partition(".")
-    module, new = NEW_MODULE.get((old, name)), RENAMED.get(name, name)
-    if module is None:
+    place = NEW_PLACE.get((old, name))
+    if place is None:
         raise AttributeError(f"module {package!r} has no attribute {name!r}")
+    module, new = place
     warnings.warn(f"{package}.{name} has moved to {root}.{module}.{new}.", DeprecationWarning, stacklevel=3)
     return getattr(import_module(f"{root}.{module}"), new)
 
