@@ -58,7 +58,7 @@ class UnpackStructuresd(MapTransform):
 
     Raises:
         ConfigError: when a rule is neither of the two.
-        DataError: when a label map has a value that no structure has.
+        DataError: when a label map has a value that no structure has, or one between two labels.
 
     """
 
@@ -84,6 +84,11 @@ class UnpackStructuresd(MapTransform):
             present = meta.get("present", [True] * len(self.rules))
             field = torch.as_tensor(bits)[0].to(torch.int32)
             labels = bool(d.get(self.map_key))
+            if labels and not torch.equal(torch.as_tensor(bits)[0].to(torch.float32), field.to(torch.float32)):
+                raise DataError(
+                    f"case {d.get('case', '?')}: the label map has values between its labels: it was resampled"
+                    " smoothly. Resample it with nearest neighbours."
+                )
             if labels:
                 found = set(torch.unique(field).tolist()) - {0}
                 present = [k + 1 in found for k in range(len(self.rules))]

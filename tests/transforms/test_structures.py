@@ -6,7 +6,7 @@ import pytest
 import torch
 from monai.data import MetaTensor
 
-from ctan_networks.errors import ConfigError
+from ctan_networks.errors import ConfigError, DataError
 from ctan_networks.transforms import LabelMapd, RandMirrorPatientd, UnpackStructuresd
 
 RULES = {"Cord": "unknown", "LeftParotid": "unknown", "RightParotid": "unknown", "PTV70": "empty"}
@@ -49,6 +49,14 @@ def test_unpack_refuses_an_unknown_rule():
 
 def mirror(prob: float) -> RandMirrorPatientd:
     return RandMirrorPatientd(["image", "label"], "label", list(RULES), [["LeftParotid", "RightParotid"]], 1, prob)
+
+
+def test_a_label_map_that_was_resampled_smoothly_is_refused():
+    unpack = UnpackStructuresd("s", {"a": "empty", "b": "empty"})
+    case = {"case": "A", "label_map": True, "s": torch.tensor([[[[0.0, 1.0, 2.0]]]])}
+    assert unpack(case)["s"][:, 0, 0].tolist() == [[0, 1, 0], [0, 0, 1]]
+    with pytest.raises(DataError, match="case A: the label map has values between its labels"):
+        unpack(case | {"s": torch.tensor([[[[0.0, 0.7, 1.5]]]])})
 
 
 def test_mirror_flips_volumes_and_swaps_paired_structures():

@@ -30,7 +30,8 @@ def read_structures_and_dose(objects: PatientObjects) -> tuple[Read, PlannedDose
         objects: of the folder.
 
     Returns:
-        the structure set with its file; and the dose with its plans.
+        the structure set with its file, of which single ROIs may lie in another frame of reference; and the dose with
+        its plans.
 
     Raises:
         DataError: when structures or dose are missing, lie in different frames of reference, or are of several
@@ -54,7 +55,9 @@ def read_structures_and_dose(objects: PatientObjects) -> tuple[Read, PlannedDose
     used = [*doses, *plans, *structure_sets]
     refuse_several_patients(where, [(PatientIdentity.read(file, data), file) for file, data in used])
     dose = choose_planned_dose(where, doses, plans, frame)
-    fitting = [(file, data) for file, data in structure_sets if _frames(file, data) <= {"", frame}]
+    fitting = [
+        (file, data) for file, data in structure_sets if not (found := _frames(file, data)) or found & {"", frame}
+    ]
     if not fitting:
         raise DataError(
             f"{where}: the structures lie in another frame of reference than the dose. Export both of the same images."

@@ -6,10 +6,14 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from drawn_patient import discs, edit, write_drawn_patient
+from pydicom.uid import generate_uid
 
 from ctan_networks.datasets.prostate import prostate_cohort
 from ctan_networks.errors import ConfigError, DataError
 from ctan_networks.tools.commands import dvh
+
+FRAME = "ReferencedFrameOfReferenceUID"
 
 
 @pytest.fixture(scope="module")
@@ -43,3 +47,13 @@ def test_what_is_missing_is_named(patient, tmp_path):
         dvh(str(patient), structures="Liver")
     with pytest.raises(DataError, match="no dose"):
         dvh(str(tmp_path))
+
+
+def test_one_roi_in_another_frame_of_reference_is_left_out_alone(tmp_path, capsys, caplog):
+    rois = [("Bladder", discs(range(4, 9))), ("of the MR", discs(range(4, 9)))]
+    write_drawn_patient(tmp_path / "P1", rois, prescription=60.0)
+    edit(tmp_path / "P1", lambda data: data.StructureSetROISequence[1].__setattr__(FRAME, generate_uid()))
+    dvh(str(tmp_path / "P1"), json_output=True)
+    (row,) = json.loads(capsys.readouterr().out)
+    assert row["structure"] == "Bladder" and row["mean"] == pytest.approx(60, rel=1e-3)
+    assert "of the MR has no DVH: " in caplog.text and "frame of reference" in caplog.text
