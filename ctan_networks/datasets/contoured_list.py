@@ -69,8 +69,8 @@ def contoured_list(
     usable = []
     for item in items:
         try:
-            folder, rois = _contours(item, Path(converted_dir), patterns)
-            _check_drawn(item["case"], folder, rois, targets, organs)
+            folder, provenance = _contours(item, Path(converted_dir), patterns)
+            _check_drawn(item["case"], folder, provenance, targets, organs)
             external = folder / "possible_dose_mask.nii.gz"
             mask = {"mask": str(external)} if is_there(external) else {}
             usable.append({**item, "segmentation": str(folder), **mask})
@@ -87,16 +87,15 @@ def contoured_list(
 
 def _contours(
     item: Mapping[str, Any], converted_dir: Path, patterns: Mapping[str, Sequence[str]]
-) -> tuple[Path, list[str] | None]:
-    """The folder with a case's masks; and, of DICOM, the ROIs that belong to no structure."""
+) -> tuple[Path, dict[str, Any] | None]:
+    """The folder with a case's masks; and, of DICOM, the provenance of its conversion."""
     image = Path(item["image"])
     if image.is_dir():
         target = converted_dir / item["case"]
         found = convert_patient(image, target, patterns, need_dose=None)
-        unmatched = unmatched_rois(found)
-        if unmatched:
+        if unmatched := unmatched_rois(found):
             logger.info("case %s: ROIs that match no structure: %s", item["case"], ", ".join(unmatched))
-        return target, unmatched
+        return target, found
     if image.name == CT and (others := other_volumes(image.parent, patterns)):
         logger.warning("case %s: files that are no structure's: %s", item["case"], ", ".join(others))
     if image.name in ("ct.csv", CT):
@@ -105,31 +104,31 @@ def _contours(
 
 
 def _check_drawn(
-    case: str, folder: Path, unmatched: Sequence[str] | None, targets: Sequence[str], organs: Sequence[str]
+    case: str, folder: Path, provenance: Mapping[str, Any] | None, targets: Sequence[str], organs: Sequence[str]
 ) -> None:
-    def is_drawn(name: str) -> bool:
-        return any(is_there(folder / f"{name}{suffix}") for suffix in MASKS)
-
-    drawn = [name for name in targets if is_drawn(name)]
-    if targets and not drawn:
-        raise DataError(f"no target: {_remedy(list(targets), unmatched)}")
-    if warning := unused_targets([name for name in targets if name not in drawn], unmatched or ()):
+    missing, lacking = (
+        [name for name in names if not any(is_there(folder / f"{name}{suffix}") for suffix in MASKS)]
+        for names in (targets, organs)
+    )
+    unmatched = unmatched_rois(provenance) if provenance is not None else []
+    if targets and len(missing) == len(targets):
+        raise DataError(f"no target: {_remedy(targets, None if provenance is None else provenance['rois'], unmatched)}")
+    if warning := unused_targets(missing, unmatched):
         logger.warning("case %s: %s", case, warning)
-    lacking = [name for name in organs if not is_drawn(name)]
     if lacking:
         others = f". ROIs that match no structure: {', '.join(unmatched)}" if unmatched else ""
         logger.warning("case %s: no contours of %s, which the network expects%s", case, ", ".join(lacking), others)
 
 
-def _remedy(targets: Sequence[str], unmatched: Sequence[str] | None) -> str:
+def _remedy(targets: Sequence[str], rois: Sequence[str] | None, unmatched: Sequence[str]) -> str:
     names = ", ".join(targets)
-    if unmatched is None:
+    if rois is None:
         return f"there is no mask of {names}. Name the target's mask after the one that it is."
     if not unmatched:
         return f"none of {names} is drawn. Add contours, or take the network that finds targets by itself."
     likely = next((name for name in unmatched if is_target(name)), unmatched[0])
     return (
-        f"no ROI has a name that is known for one of {names}. The other ROIs are {', '.join(unmatched)}. If one of them"
-        f" is a target, say which, {pattern_example(targets[-1], likely)}; if none is, add contours, or take the"
-        " network that finds targets by itself."
+        f"no ROI has a name that is known for one of {names}. The ROIs are {', '.join(rois)}. If one of them is a target,"
+        f" say which, {pattern_example(targets[-1], likely)}; if none is, add contours, or take the network that finds"
+        " targets by itself."
     )

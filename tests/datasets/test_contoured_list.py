@@ -103,7 +103,7 @@ def test_a_target_under_another_name(drawn, caplog):
     with pytest.raises(DataError, match="needs no contours"):
         drawn("BODY", "PTV_High", "Cord")
     assert "case P1: no target: no ROI has a name that is known for one of PTV56, PTV70." in caplog.text
-    assert "The other ROIs are BODY, PTV_High." in caplog.text
+    assert "The ROIs are BODY, PTV_High, Cord." in caplog.text
     assert """--roi_patterns "{'PTV70': ['PTV_High']}\"""" in caplog.text
     # What the message says.
     (item,) = drawn("BODY", "PTV_High", "Cord", own_patterns={"PTV70": ["PTV_High"]})
