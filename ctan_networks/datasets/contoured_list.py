@@ -129,6 +129,6 @@ def _remedy(targets: Sequence[str], rois: Sequence[str] | None, unmatched: Seque
     likely = next((name for name in unmatched if is_target(name)), unmatched[0])
     return (
         f"no ROI has a name that is known for one of {names}. The ROIs are {', '.join(rois)}. If one of them is a"
-        f" target, say which, {pattern_example(targets[-1], likely)}; if none is, add contours, or take the network that"
-        " finds targets by itself."
+        f" target, say which, {pattern_example(targets[-1], likely)}; if none is, add contours, or take the"
+        " network that finds targets by itself."
     )
