@@ -128,14 +128,9 @@ class PlanStructures:
 
 def _refuse_outside(outside: Outside) -> float:
     """The part of the outline beside the pixels, if that is a small one."""
-    if outside.beyond == outside.contours or outside.beside == 1:
+    if outside.beyond or outside.beside == 1:
         raise DataError(
             "its contours lie outside of the CT. Export the structures together with the CT that they were drawn on."
-        )
-    if outside.beyond:
-        raise DataError(
-            f"{outside.beyond} of its {outside.contours} contours lie beyond the CT's first or last slice, by up to"
-            f" {outside.by_mm:.1f} mm. Export the whole CT that they were drawn on."
         )
     if outside.beside > MOST_BESIDE:
         raise DataError(

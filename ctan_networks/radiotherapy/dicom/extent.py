@@ -12,8 +12,10 @@ import pydicom
 
 from ctan_networks.errors import DataError
 from ctan_networks.radiotherapy.dicom.ct_series import GAP_TOLERANCE_MM, CTSeries
+from ctan_networks.radiotherapy.dicom.outlines import contour_area
 from ctan_networks.radiotherapy.dicom.rtdose import read_dose
 from ctan_networks.radiotherapy.dicom.rtstruct import read_structures
+from ctan_networks.radiotherapy.pseudonyms import without_patient
 
 __all__ = ["refuse_cut_series"]
 
@@ -27,7 +29,8 @@ def refuse_cut_series(
     """Refuse a CT that lacks slices at an end: a gap shows by the slices themselves, a missing end does not.
 
     Structures were drawn on slices, and doses computed on them: where a structure reaches from the CT to beyond half a
-    slice behind its last one, or a dose is more than 1 % of its maximum there, slices were there too.
+    slice behind its last one, or a dose is more than 1 % of its maximum there, slices were there too. Contours smaller
+    than a pixel are stray clicks.
 
     Args:
         where: what errors name.
@@ -41,17 +44,19 @@ def refuse_cut_series(
 
     """
     normal = ct.affine[:3, 2] / ct.spacing[2]
-    low = float(ct.affine[:3, 3] @ normal - ct.spacing[2] / 2 - GAP_TOLERANCE_MM)
-    high = float(low + ct.shape[2] * ct.spacing[2] + 2 * GAP_TOLERANCE_MM)
+    low = float(ct.affine[:3, 3] @ normal) - ct.spacing[2] / 2 - GAP_TOLERANCE_MM
+    high = low + ct.shape[2] * ct.spacing[2] + 2 * GAP_TOLERANCE_MM
     beyond: dict[str, float] = {}
     for file, data in structure_sets:
         with suppress(DataError):
-            for structure in read_structures(file, data):
-                if structure.contours and structure.frame_of_reference in ("", ct.frame_of_reference):
-                    heights = np.array([(contour @ normal).mean() for contour in structure.contours])
+            for structure in read_structures(file, data, quiet=True):
+                drawn = [c for c in structure.contours if contour_area(c) >= ct.spacing[0] * ct.spacing[1]]
+                if drawn and structure.frame_of_reference in ("", ct.frame_of_reference):
+                    heights = np.array([(contour @ normal).mean() for contour in drawn])
                     inside = (heights >= low) & (heights <= high)
                     if inside.any() and not inside.all():
-                        beyond[f"a structure of {file.name}"] = _distance(heights[~inside], low, high)
+                        name = without_patient(structure.name, ct.headers[0])
+                        beyond[f"ROI {name!r} of {file.name}"] = _distance(heights[~inside], low, high)
     for file in doses:
         with suppress(DataError):
             grid = read_dose(file)

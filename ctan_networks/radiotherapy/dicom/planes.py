@@ -36,16 +36,12 @@ class Outside(NamedTuple):
     """How much of a structure lies outside of an image.
 
     Attributes:
-        contours: of the structure that are larger than a voxel's face.
-        beyond: how many of them lie beyond the first or the last slice.
-        by_mm: by how much at most.
-        beside: which part of the points of all of them lies beside the pixels.
+        beyond: whether all contours that are larger than a voxel's face lie beyond the first or the last slice.
+        beside: which part of their points lies beside the pixels.
 
     """
 
-    contours: int
-    beyond: int
-    by_mm: float
+    beyond: bool
     beside: float
 
 
@@ -107,12 +103,11 @@ class Planes:
         planes = zip(self.positions, self.contours, strict=True)
         large = [(p, c) for p, levels in planes for level in levels for c in level if contour_area(c) >= 1]
         if not large:
-            return Outside(0, 0, 0.0, 0.0)
+            return Outside(False, 0.0)
         over = np.array([max(-0.5 - p, p - shape[2] + 0.5) for p, _ in large])
         points = np.concatenate([c for _, c in large])
         beside = ((points < -1.5) | (points > np.array(shape[:2]) + 0.5)).any(axis=1)
-        beyond = over > ROUNDING
-        return Outside(len(large), int(beyond.sum()), float(over.max()) * self.thickness, float(beside.mean()))
+        return Outside(bool((over > ROUNDING).all()), float(beside.mean()))
 
 
 def find_planes(contours: Sequence[np.ndarray], affine: np.ndarray) -> Planes:

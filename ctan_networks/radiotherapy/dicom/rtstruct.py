@@ -47,7 +47,7 @@ class Structure:
     images: frozenset[str] = frozenset()
 
 
-def read_structures(file: Path, dataset: pydicom.Dataset | None = None) -> list[Structure]:
+def read_structures(file: Path, dataset: pydicom.Dataset | None = None, quiet: bool = False) -> list[Structure]:
     """Read the ROIs of an RTSTRUCT, those without contours too.
 
     Contours that enclose no area (POINT, OPEN_PLANAR, OPEN_NONPLANAR, fewer than three points), and contours of a
@@ -56,6 +56,7 @@ def read_structures(file: Path, dataset: pydicom.Dataset | None = None) -> list[
     Args:
         file: the file.
         dataset: what it holds, where it has been read already.
+        quiet: log nothing, where another call does.
 
     Raises:
         DataError: when the file is no structure set, its contour data are damaged, two ROIs have one number, or one ROI
@@ -91,10 +92,10 @@ def read_structures(file: Path, dataset: pydicom.Dataset | None = None) -> list[
         if known and closed and not are_same_contours(known, closed):
             raise DataError(f"{file}: ROI number {owner} has two lists of contours that differ. Export it again.")
         drawn[owner] = known or closed
-    if passed_over:
+    if passed_over and not quiet:
         counts = ", ".join(f"{count} {kind or 'without type'}" for kind, count in passed_over.items())
         logger.info("%s: contours that enclose no area are passed over: %s", file.name, counts)
-    if cut:
+    if cut and not quiet:
         logger.warning(
             "%s: %d contours have fewer points than they state. Export the structures again.", file.name, cut
         )
@@ -112,7 +113,7 @@ def read_structures(file: Path, dataset: pydicom.Dataset | None = None) -> list[
             images=frozenset(images.get(own, set()) - {""}),
         )
     nobodys = {owner: len(contours) for owner, contours in drawn.items() if contours and owner not in structures}
-    if nobodys:
+    if nobodys and not quiet:
         logger.warning(
             "%s: %d contours are left out: they have the ROI numbers %s, which no ROI of the structure set has",
             file.name,

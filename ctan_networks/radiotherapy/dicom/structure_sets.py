@@ -92,7 +92,7 @@ def _time(file: Path, data: pydicom.Dataset, what: str) -> tuple[str, str]:
 
 
 def _are_same(one: Read, other: Read) -> bool:
-    first, second = (read_structures(*structure_set) for structure_set in (one, other))
+    first, second = (read_structures(*structure_set, quiet=True) for structure_set in (one, other))
     return [s.name for s in first] == [s.name for s in second] and all(
         are_same_contours(a.contours, b.contours) for a, b in zip(first, second, strict=True)
     )

@@ -62,7 +62,7 @@ def test_an_end_that_nothing_reaches_may_be_missing(patient):
 def test_structures_go_on(patient):
     (patient / "RD1.dcm").unlink()
     cut(patient, 8, 9)
-    with pytest.raises(DataError, match="a structure of RS.dcm by 1.4 mm"):
+    with pytest.raises(DataError, match="ROI 'Bladder' of RS.dcm by 1.4 mm"):
         read_ct(scan_folder(patient))
 
 
@@ -71,7 +71,7 @@ def test_the_dose_goes_on(patient):
     said = message(patient)
     assert "the dose of RD1.dcm by 1.4 mm" in said and "RS.dcm" not in said
     cut(patient, 0)
-    assert "a structure of RS.dcm by 1.4 mm" in message(patient)
+    assert "ROI 'PTV' of RS.dcm by 1.4 mm" in message(patient)
 
 
 def test_what_lies_elsewhere_tells_nothing(patient):
