@@ -44,8 +44,7 @@ MOVED = {
         "BodyMaskd CheckSited DoseInGrayd DoseSummaryd ExportDICOMd GivenContoursd KeepGivenContoursd "
         "PrescribedDosed body_mask"
     ),
-    ("handlers", "reports.classification_report"): "ClassificationReport",
-    ("handlers", "reports.evaluation_report"): "EvaluationReport",
+    ("handlers", "reports.old_names"): "ClassificationReport EvaluationReport",
     ("handlers", "reports.report"): "Report",
     ("transforms", "tools.monai_label.answer"): "AnswerMONAILabeld",
     ("data", "tools.monai_label.item"): "MONAILabelItem is_from_server",

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from monai.metrics import CumulativeIterationMetric
 
@@ -17,7 +19,20 @@ class GatheredMetric(CumulativeIterationMetric):
     MONAI's own gathering puts the cases of one process behind those of another, which changes sums in their last digit,
     and waits for ever where a process has no case. Here case k of the data list is that of process k mod N, as
     :py:class:`ctan_networks.data.epoch_sampler.ShareSampler` deals them out.
+
+    Attributes:
+        latest: rows of the latest batch, so that a report need not compute them again; None before the first.
     """
+
+    latest: Any = None
+
+    def __call__(self, y_pred: Any, y: Any = None, **kwargs: Any) -> Any:
+        self.latest = super().__call__(y_pred, y, **kwargs)
+        return self.latest
+
+    def reset(self) -> None:
+        super().reset()
+        self.latest = None
 
     def _sync(self) -> None:
         if world_size() == 1:

@@ -14,8 +14,9 @@ from matplotlib.lines import Line2D
 
 from ctan_networks.reports.figures import colour, to_uri
 from ctan_networks.reports.html import render_page
+from ctan_networks.reports.sections.training import draw_curves
 
-__all__ = ["comparison_page", "draw_curves", "draw_delta"]
+__all__ = ["comparison_page", "draw_delta", "draw_runs"]
 
 TEMPLATE = "comparison.html"
 # Method, task of a single-task network, seed, file.
@@ -35,8 +36,8 @@ def comparison_page(result: Mapping[str, Any], histories: Sequence[History]) -> 
     cells = {(row["method"], row["task"], row["metric"]): row for row in result["scores"]}
     figures = {
         "delta": to_uri(draw_delta(result["delta_mtl"])) if result["delta_mtl"] else None,
-        "losses": _uri(draw_curves(curves, methods, "loss_")),
-        "weights": _uri(draw_curves(curves, methods, "weight_", skip_constant=True)),
+        "losses": _uri(draw_runs(curves, methods, "loss_")),
+        "weights": _uri(draw_runs(curves, methods, "weight_", skip_constant=True)),
     }
     return render_page(
         TEMPLATE,
@@ -80,26 +81,21 @@ def draw_delta(rows: Sequence[Mapping[str, Any]]) -> Figure:
     return figure
 
 
-def draw_curves(
-    curves: pd.DataFrame, methods: Sequence[str], prefix: str, skip_constant: bool = False
-) -> Figure | None:
+def draw_runs(curves: pd.DataFrame, methods: Sequence[str], prefix: str, skip_constant: bool = False) -> Figure | None:
     """Every run's curve of what begins with ``prefix``, one panel a task, one colour a method; None without any."""
     own = curves[curves["name"].str.startswith(prefix)] if len(curves) else curves
     if skip_constant and len(own):
-        moving = own.groupby("method")["value"].transform(lambda v: v.max() - v.min()) > 1e-9
-        own = own[moving]
-    names = list(own["name"].unique())
-    if not names:
+        own = own[own.groupby("method")["value"].transform(lambda v: v.max() - v.min()) > 1e-9]
+    if own.empty:
         return None
-    figure = Figure(figsize=(4.6 * len(names), 3.2), layout="constrained")
-    for axis, name in zip(np.atleast_1d(figure.subplots(1, len(names))), names, strict=True):
-        for method, group in own[own["name"] == name].groupby("method", sort=False):
-            for _, run in group.groupby("seed"):
-                run = run.sort_values("epoch")
-                axis.plot(run["epoch"], run["value"], color=colour(methods.index(method)), linewidth=1.1)
-        axis.set_title(name.removeprefix(prefix), fontsize=10)
-        axis.set_xlabel("epoch", fontsize=9)
-        axis.grid(alpha=0.3)
+    panels = {
+        str(name).removeprefix(prefix): [
+            (run, {"color": colour(methods.index(str(method)))})
+            for (method, _), run in group.groupby(["method", "seed"], sort=False)
+        ]
+        for name, group in own.groupby("name", sort=False)
+    }
+    figure = draw_curves(panels)
     shown = [m for m in methods if m in set(own["method"])]
     handles = [Line2D([], [], color=colour(methods.index(m)), label=m) for m in shown]
     figure.legend(handles=handles, loc="outside lower center", ncols=4, fontsize=8, frameon=False)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.figure import Figure
 
-from ctan_networks.reports.figures import DASHED, SOLID, colour, to_uri
+from ctan_networks.reports.figures import DASHED, SOLID, draw_dvh, to_uri
 from ctan_networks.reports.html import render_page
 
 __all__ = ["draw_dvh_curves", "dvh_page"]
@@ -22,19 +22,12 @@ def draw_dvh_curves(curves: pd.DataFrame) -> Figure:
         curves: columns structure, source ("computed" or "stored"), dose_gy, volume_percent.
 
     """
-    figure = Figure(figsize=(9.5, 5.2), layout="constrained")
-    axis = figure.subplots()
-    for k, (name, own) in enumerate(curves.groupby("structure", sort=False)):
-        for source, curve in own.groupby("source"):
-            style = SOLID if source == "computed" else DASHED
-            label = str(name) if source == "computed" else None
-            axis.plot(
-                curve["dose_gy"], curve["volume_percent"], linestyle=style, color=colour(k), linewidth=1.5, label=label
-            )
-    axis.set(xlabel="Dose (Gy)", ylabel="Volume (%)", ylim=(0, 101), xlim=(0, None))
-    axis.grid(alpha=0.3)
-    figure.legend(loc="outside right upper", fontsize=9, frameon=False)
-    return figure
+    structures = {
+        str(name): {source: (curve["dose_gy"], curve["volume_percent"]) for source, curve in own.groupby("source")}
+        for name, own in curves.groupby("structure", sort=False)
+    }
+    styles = {"computed": SOLID, "stored": DASHED}
+    return draw_dvh(structures, {key: style for key, style in styles.items() if (curves["source"] == key).any()})
 
 
 def dvh_page(table: pd.DataFrame, curves: pd.DataFrame, phantom: bool = False) -> str:

@@ -29,7 +29,9 @@ from ctan_networks.handlers import FiniteSteps, ProbabilityTable, StepSeed, Trai
 from ctan_networks.metrics import ClassificationScore, StructureDice
 from ctan_networks.nets import make_network
 from ctan_networks.processes import gather_in_turn, in_turn
-from ctan_networks.reports.classification_report import ClassificationReport
+from ctan_networks.reports.report import Report
+from ctan_networks.reports.sections.classification import ClassificationSection
+from ctan_networks.reports.sections.segmentation import SegmentationSection
 
 WRITTEN = re.compile(r"written \d{4}-\d\d-\d\d \d\d:\d\d UTC")
 ENVIRONMENT = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
@@ -87,9 +89,11 @@ def predict(count: int, folder: str) -> None:
 
 def report(count: int, folder: str) -> None:
     """An evaluation's files, with pictures of fewer cases than there are."""
-    writer = ClassificationReport(
-        f"{folder}/report", {"diagnosis": ["a", "b", "c"]}, "lesion", max_figures=3, image_key="photo"
-    )
+    sections = [
+        SegmentationSection("lesion", metrics=["dice", "jaccard"]),
+        ClassificationSection("diagnosis", ["a", "b", "c"]),
+    ]
+    writer = Report(f"{folder}/report", sections, max_figures=3, image_key="photo")
 
     def step(engine: Engine, number: int) -> list[dict]:
         made = case(number)
@@ -284,7 +288,7 @@ def test_rows_of_two_processes_stand_in_the_order_of_the_list(two, folder, tmp_p
 def test_the_report_of_two_processes_is_that_of_one(two, folder, tmp_path):
     report(9, str(tmp_path))
     files = sorted(p.name for p in (tmp_path / "report").iterdir())
-    assert files == ["metrics.csv", "predictions.csv", "report.html", "summary.json"]
+    assert files == ["cases.csv", "metrics.csv", "predictions.csv", "report.html", "summary.json"]
     for file in files:
         one, both = ((place / "report" / file).read_text() for place in (tmp_path, folder))
         assert WRITTEN.sub("", one) == WRITTEN.sub("", both), file

@@ -8,6 +8,7 @@ from typing import Any
 from ctan_networks.tools.authoring import steps
 from ctan_networks.tools.authoring.plan import Plan
 from ctan_networks.tools.authoring.shared import IMPORTS, names_of_channels, phantom_cohort, seen, whole_case
+from ctan_networks.tools.authoring.tasks import Task
 
 __all__ = ["evaluate_config", "inference_config"]
 
@@ -15,6 +16,12 @@ COMPARED = {
     "segmentation": ["mean_dice"],
     "regression": ["mae"],
     "classification": ["balanced_accuracy", "roc_auc"],
+}
+REPORTS = "ctan_networks.reports.sections"
+SECTIONS = {
+    "segmentation": f"{REPORTS}.segmentation.SegmentationSection",
+    "regression": f"{REPORTS}.regression.RegressionSection",
+    "classification": f"{REPORTS}.classification.ClassificationSection",
 }
 # The sizes that training on a CPU uses, where weights do not say what theirs were.
 DEFAULTS = {"crop_size": 64, "image_size": 64}
@@ -50,19 +57,33 @@ def evaluate_config(plan: Plan) -> dict[str, Any]:
                 "map_location": "@device",
             },
             {
-                "_target_": "ctan_networks.reports.task_report.TaskReport",
+                "_target_": "ctan_networks.reports.report.Report",
                 "output_dir": "@evaluation_dir",
-                "tasks": "$@network_def.tasks",
-                **({"structures": "@structures"} if plan.segmentations else {}),
-                "classes": "@classes",
+                "title": plan.title,
+                "sections": [_section(task) for task in plan.tasks],
+                "tasks": "@scored_tasks",
                 "details": "@details",
                 "phantom": "@phantom",
-                "title": plan.title,
                 "history": "$@output_dir + '/history.csv'",
+                "image_key": "original" if plan.dense else "image",
             },
         ],
         "run": ["$workflow.warn_of_phantoms(@phantom)", "$@validate#evaluator.run()"],
     }
+
+
+def _section(task: Task) -> dict[str, Any]:
+    """The section of the report that says how well a task is done."""
+    section = {"_target_": SECTIONS[task.kind], "task": task.name}
+    if task.kind == "segmentation":
+        return {**section, "structures": f"$list(@structures['{task.name}'])", "evaluated": _metric(task, "dice")}
+    if task.kind == "regression":
+        return {**section, "evaluated": _metric(task, "mae")}
+    return {**section, "classes": f"$@classes['{task.name}']"}
+
+
+def _metric(task: Task, name: str) -> str:
+    return f"@validate#metrics#{task.name}#{task.name}_{name}"
 
 
 def trained_settings(plan: Plan) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from monai.bundle import ConfigWorkflow
 from ctan_networks.command_line import check_known, config_entries
 from ctan_networks.errors import ConfigError, CTANError
 from ctan_networks.reports.comparison import comparison_page
-from ctan_networks.reports.summary import strict
+from ctan_networks.reports.scores import strict
 from ctan_networks.tools.comparison.cost import measure_cost
 from ctan_networks.tools.comparison.plan import Run, plan_runs
 from ctan_networks.tools.comparison.results import Measured, check_compared, read_results

@@ -84,7 +84,8 @@ def read_results(folder: Path, compared: Mapping[str, Sequence[str]]) -> dict[tu
     """Read the numbers that an evaluation wrote.
 
     Args:
-        folder: of the evaluation, with ``summary.json``, ``metrics.csv`` and, for classification, ``predictions.csv``.
+        folder: of the evaluation, with ``summary.json``, ``metrics.csv``, ``cases.csv`` and, for classification,
+            ``predictions.csv``.
         compared: task to the names of its metrics; tasks that were not evaluated are left out.
 
     Returns:
@@ -155,8 +156,9 @@ def _casewise(folder: Path, task: str, name: str) -> Measured:
 
 def _groups(folder: Path) -> dict[str, str]:
     """Group of each case, where the evaluation knows groups; elsewhere a case is its own."""
-    file = folder / "predictions.csv"
-    if not file.is_file():
+    # Evaluations of earlier versions have no cases.csv, and know groups only beside class probabilities.
+    file = next((folder / name for name in ("cases.csv", "predictions.csv") if (folder / name).is_file()), None)
+    if file is None:
         return {}
     table = pd.read_csv(file, dtype=str, usecols=["case", "group"], keep_default_na=False)
     return dict(zip(table["case"], table["group"], strict=True))

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -14,11 +15,13 @@ from sklearn.metrics import balanced_accuracy_score, confusion_matrix, jaccard_s
 
 from ctan_networks.errors import ConfigError, DataError
 from ctan_networks.nets import make_network
-from ctan_networks.reports.classification_report import ClassificationReport
+from ctan_networks.reports.report import Report
+from ctan_networks.reports.sections.classification import ClassificationSection
+from ctan_networks.reports.sections.segmentation import SegmentationSection
 
 NAMES = ["mel", "nv", "bcc"]
 STOIC = {"covid": ["negative", "positive"], "severity": ["not severe", "severe"]}
-LOGGER = "ctan_networks.reports.classification_report"
+LOGGER = "ctan_networks.reports.report"
 
 
 def photo_case(number: int, **changes) -> tuple[dict, dict]:
@@ -57,15 +60,21 @@ def scan_case(number: int, covid: int, severity: int = -1) -> tuple[dict, dict]:
     return {"case": f"{number:04d}", "group": f"{number:04d}"}, output
 
 
+def sections_of(classes=None, segmentation="segmentation", network=None) -> list:
+    classes = {"diagnosis": NAMES} if classes is None else classes
+    masks = [SegmentationSection(segmentation, metrics=["dice", "jaccard"], prefix="")] if segmentation else []
+    return [*masks, *(ClassificationSection(task, names, network) for task, names in classes.items())]
+
+
 def run(folder, cases: list[tuple[dict, dict]], classes=None, segmentation="segmentation", **options) -> dict:
     def step(engine, index):
         engine.state.batch, output = [cases[index][0]], [cases[index][1]]
         return output
 
     engine = Engine(step)
-    options = {"image_key": "photo", "unit": "lesion"} | options
-    classes = {"diagnosis": NAMES} if classes is None else classes
-    ClassificationReport(folder, classes, segmentation, **options).attach(engine)
+    options = {"image_key": "photo", "unit": "lesion", "max_figures": 1} | options
+    network = options.pop("network", None)
+    Report(folder, sections_of(classes, segmentation, network), **options).attach(engine)
     engine.run(range(len(cases)))
     return json.loads((folder / "summary.json").read_text())
 
@@ -148,7 +157,7 @@ def test_intervals_draw_lesions_and_not_images(tmp_path):
     summary = run(tmp_path / "c", copies)
     assert scores_of(summary)["dice"]["low"] > single["dice"]["low"] + 1e-4
     assert summary["cases_without_group"] == 60
-    assert "60 of 60 images do not say" in " ".join((tmp_path / "c" / "report.html").read_text().split())
+    assert "60 of 60 cases do not say" in " ".join((tmp_path / "c" / "report.html").read_text().split())
 
 
 def test_page_says_phantom_and_why_each_case_is_shown(tmp_path, caplog):
@@ -218,8 +227,8 @@ def test_scores_that_are_not_defined_are_named(tmp_path):
 
 
 def test_segmentation_alone(tmp_path):
-    summary = run(tmp_path, [photo_case(i) for i in range(5)], classes={})
-    assert set(scores_of(summary)) == {"dice", "jaccard"} and summary["classification"] == {}
+    summary = run(tmp_path, [photo_case(i) for i in range(5)], classes={}, max_figures=8)
+    assert set(scores_of(summary)) == {"dice", "jaccard"} and "classification" not in summary
     assert (tmp_path / "report.html").read_text().count("data:image/png;base64,") == 5
 
 
@@ -236,7 +245,7 @@ def test_bad_cases_are_named(tmp_path):
         ({"predicted_diagnosis": torch.tensor([0.5, 0.5])}, "image_00: predicted_diagnosis has 2 values"),
         ({"predicted_diagnosis": None}, "image_00: no predicted_diagnosis"),
         ({"reference_diagnosis": torch.tensor(3)}, "image_00: reference_diagnosis is 3"),
-        ({"predicted_segmentation": torch.zeros(1, 6, 6)}, "image_00: predicted_segmentation has shape"),
+        ({"predicted_segmentation": torch.zeros(1, 6, 6)}, "image_00: 'reference_segmentation' has shape"),
         (
             {"predicted_segmentation": torch.full((1, 60, 40), torch.nan)},
             "image_00: 'predicted_segmentation' holds NaN",
@@ -249,8 +258,8 @@ def test_bad_cases_are_named(tmp_path):
         run(tmp_path, [photo_case(0), photo_case(0)])
     with pytest.raises(DataError, match="no key 'case'"):
         run(tmp_path, [({}, output)])
-    with pytest.raises(ConfigError, match="needs a task"):
-        ClassificationReport(tmp_path, {})
+    with pytest.raises(ConfigError, match="grade: a classification needs two classes"):
+        ClassificationSection("grade", ["only"])
 
 
 def test_a_run_that_breaks_leaves_what_was_scored_and_no_earlier_page(tmp_path):
@@ -258,15 +267,15 @@ def test_a_run_that_breaks_leaves_what_was_scored_and_no_earlier_page(tmp_path):
     broken = photo_case(7, predicted_diagnosis=torch.full((3,), torch.nan))
     with pytest.raises(DataError, match="image_07"):
         run(tmp_path, [photo_case(4), photo_case(5), photo_case(6), broken])
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["metrics.csv", "predictions.csv"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cases.csv", "metrics.csv", "predictions.csv"]
     assert list(pd.read_csv(tmp_path / "predictions.csv")["case"]) == ["image_04", "image_05", "image_06"]
 
 
 def test_disk_stays_flat_over_many_images(tmp_path):
-    report = ClassificationReport(tmp_path, {"diagnosis": NAMES}, "segmentation", image_key="photo", max_figures=4)
+    report = Report(tmp_path, sections_of(), image_key="photo", max_figures=4)
     report.start(Engine(lambda *_: None))
     for i in range(120):
         batch, output = photo_case(i % 60)
         report.score_case({**batch, **output, "case": f"c{i}"})
-        files = list(report.scratch("x").parent.iterdir())
-        assert len(files) == len(report.kept) <= 4 * 4
+        files = list(Path(report.pictures.folder.name).iterdir())
+        assert len(files) == len(report.pictures.kept) <= 4 * 4

@@ -50,7 +50,11 @@ def draw_confusion(counts: np.ndarray, names: Sequence[str]) -> Figure:
 
 
 def draw_roc(curves: Sequence[tuple[str, int, np.ndarray, np.ndarray, float]]) -> Figure:
-    """ROC curves with the areas below them in the legend; as :py:func:`roc_curves` of the tables gives them."""
+    """ROC curves with the areas below them in the legend.
+
+    Args:
+        curves: name and number of each class, false and true positive rates, area.
+    """
     figure = Figure(figsize=(SIZE, SIZE), layout="constrained")
     axis = figure.subplots()
     axis.plot([0, 1], [0, 1], color="#8a93a0", linestyle=":", linewidth=1)

@@ -11,7 +11,10 @@ from ignite.engine import Engine
 from monai.data import MetaTensor
 
 from ctan_networks.errors import ConfigError, DataError
-from ctan_networks.reports.evaluation_report import EvaluationReport
+from ctan_networks.reports.report import Report
+from ctan_networks.reports.section import Case
+from ctan_networks.reports.sections.dose import DoseSection
+from ctan_networks.reports.sections.segmentation import SegmentationSection
 
 STRUCTURES = ["Cord", "Parotid", "PTV70"]
 AFFINE = np.array([[0.0, -4.0, 0, 0], [-4, 0, 0, 0], [0, 0, -2.5, 0], [0, 0, 0, 1]])
@@ -39,13 +42,22 @@ def case(name: str, seed: int, **changes) -> tuple[dict, dict]:
     return {"case": name, "ct": MetaTensor(torch.from_numpy(ct), affine=AFFINE)}, output | changes
 
 
+ASKED = ("plan_metrics", "goals", "gamma", "prescription", "prescription_key")
+
+
 def run(folder, cases: list[tuple[dict, dict]], tasks=("segmentation", "dose"), **options) -> dict:
     def step(engine, index):
         engine.state.batch, output = [cases[index][0]], [cases[index][1]]
         return output
 
     engine = Engine(step)
-    EvaluationReport(folder, tasks, STRUCTURES, image_key="ct", **options).attach(engine)
+    asked = {key: options.pop(key) for key in ASKED if key in options}
+    sections = [
+        SegmentationSection("segmentation", STRUCTURES, ["dice", "volume_cc"], prefix=""),
+        DoseSection("dose", STRUCTURES, **asked),
+    ]
+    options = {"image_key": "ct", "rank_by": ["dose_score", "mean_dice"], "resamples": 1000, "max_figures": 1} | options
+    Report(folder, sections, tasks, **options).attach(engine)
     engine.run(range(len(cases)))
     return json.loads((folder / "summary.json").read_text())
 
@@ -93,8 +105,8 @@ def test_one_task_is_enough_and_missing_predictions_are_named(tmp_path):
     assert {s["name"] for s in summary["scores"]} == {"dose_score", "dvh_score"}
     with pytest.raises(DataError, match="a: no predicted_segmentation"):
         run(tmp_path, [(batch, dose_only)])
-    with pytest.raises(ConfigError, match="grade"):
-        EvaluationReport(tmp_path, ["grade"], STRUCTURES)
+    with pytest.raises(ConfigError, match="one section for each task .grade"):
+        run(tmp_path, [(batch, output)], tasks=["grade"])
 
 
 def test_what_was_scored_is_not_lost_when_a_case_breaks(tmp_path):
@@ -110,7 +122,7 @@ def test_segmentation_alone_and_unprescribed_target(tmp_path):
     for volume in masks.values():
         volume[2] = 0
     summary = run(tmp_path, [(batch, masks)], tasks=["segmentation"])
-    assert {s["name"] for s in summary["scores"]} == {"mean_dice"} and summary["dvh"] == []
+    assert {s["name"] for s in summary["scores"]} == {"mean_dice"} and "dvh" not in summary
     assert {d["structure"]: d["n"] for d in summary["dice"]} == {"Cord": 1, "Parotid": 0, "PTV70": 0}
     assert summary["dice"][1]["mean"] is None, "NaN is null"
     assert "DVH" not in (tmp_path / "report.html").read_text()
@@ -157,7 +169,7 @@ def test_bad_cases_are_named(tmp_path):
             run(tmp_path, [(batch, output | changes)])
     with pytest.raises(DataError, match="a: evaluated twice"):
         run(tmp_path, [(batch, output), (batch, output)])
-    with pytest.raises(DataError, match="a: 'ct' must be the CT"):
+    with pytest.raises(DataError, match="a: 'ct' must be a MetaTensor"):
         run(tmp_path, [({"case": "a", "ct": batch["ct"].as_tensor()}, output)])
 
 
@@ -165,19 +177,19 @@ def test_an_earlier_report_does_not_outlive_its_numbers(tmp_path):
     run(tmp_path, [case("a", 0)])
     with pytest.raises(DataError):
         run(tmp_path, [case("b", 0), case("c", 1, predicted_dose=torch.zeros(1, 3, 3, 3))])
-    assert [path.name for path in tmp_path.iterdir()] == ["metrics.csv"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cases.csv", "metrics.csv"]
 
 
 def test_number_of_figures_learning_curves_and_log(tmp_path, caplog):
     history = tmp_path / "history.csv"
     history.write_text("epoch,name,value\n1,loss_dose,0.5\n2,loss_dose,0.4\n")
     cases = [case(f"case_{i}", i) for i in range(4)]
-    with caplog.at_level("INFO", "ctan_networks.reports.evaluation_report"):
+    with caplog.at_level("INFO", "ctan_networks.reports.report"):
         run(tmp_path / "r", cases, max_figures=1, history=history, phantom=True, details={"split": "<test> & more"})
     page = (tmp_path / "r" / "report.html").read_text()
     assert page.count("data:image/png;base64,") == 3, "slices and DVH of one case, learning curves"
     assert "<script" not in page and "<link" not in page and "&lt;test&gt; &amp; more" in page
-    (record,) = (r for r in caplog.records if r.name == "ctan_networks.reports.evaluation_report")
+    (record,) = (r for r in caplog.records if r.name == "ctan_networks.reports.report")
     assert "PHANTOM" in record.message and "Dose score" in record.message and "report.html" in record.message
     assert "case_" not in record.message.split("Report:")[0]
 
@@ -248,11 +260,43 @@ def test_questions_of_the_plan_change_nothing_else(tmp_path):
 
 def test_questions_that_cannot_be_answered_are_named(tmp_path):
     with pytest.raises(ConfigError, match="no structure 'Lens'"):
-        EvaluationReport(tmp_path, ["dose"], STRUCTURES, goals=[{**GOALS[1], "structure": "Lens"}])
+        DoseSection("dose", STRUCTURES, goals=[{**GOALS[1], "structure": "Lens"}])
     with pytest.raises(DataError, match="a: a goal depends on the prescription"):
         run(tmp_path, [case("a", 0)], goals=GOALS)
     with pytest.raises(DataError, match="a: 'prescribed' must be one positive dose"):
         run(tmp_path, [case("a", 0, prescribed=-1.0)], goals=GOALS, prescription_key="prescribed")
     pytest.importorskip("pymedphys")
     with pytest.raises(ConfigError, match="no setting percent; there are dose_percent, distance_mm"):
-        EvaluationReport(tmp_path, ["dose"], STRUCTURES, gamma={"percent": 3})
+        DoseSection("dose", STRUCTURES, gamma={"percent": 3})
+
+
+def test_where_the_reference_dose_is_unknown_nothing_is_compared():
+    """A dose grid that ends inside the rectum: its metrics are unknown, those of the target are not."""
+    shape = (10, 10, 8)
+    masks = torch.zeros(2, *shape)
+    masks[0, 3:7, 3:7, 1:4] = 1
+    masks[1, 2:5, 2:5, 2:8] = 1
+    reference = torch.full((1, *shape), 20.0)
+    reference[0][masks[0] > 0] = 60
+    prediction = reference + 1
+    reference[..., 5:] = torch.nan
+    item = {
+        "image": MetaTensor(torch.zeros(1, *shape), affine=torch.diag(torch.tensor([3.0, 3.0, 3.0, 1.0]))),
+        "reference_segmentation": masks,
+        "reference_dose": reference,
+        "predicted_dose": prediction,
+        "mask": torch.ones(1, *shape),
+    }
+    goals = [{"structure": "Rectum", "metric": "V_10", "max": "50 %"}]
+    section = DoseSection("dose", ["PTV", "Rectum"], True, goals, prescription=60.0)
+    scored = Case("a", None, item)
+    assert section.score(scored)
+    rows = {(row.task, row.structure, row.metric): row for row in scored.rows}
+    assert rows["dose", "", "dose_score"].value == pytest.approx(1)
+    assert rows["dose", "PTV", "D_95"].value == pytest.approx(1) and np.isnan(rows["dose", "Rectum", "mean"].value)
+    assert np.isnan(rows["plan", "Rectum", "mean"].reference)
+    assert rows["plan", "PTV", "mean"].reference == pytest.approx(60)
+    # All of the target, and nothing else that is known, gets 95 % of the prescription.
+    assert rows["plan", "PTV", "CI_95%"].reference == pytest.approx(1)
+    curves = section.keep(scored)["dvh/reference"]
+    assert np.isfinite(curves[0]).all() and np.isnan(curves[1]).all()

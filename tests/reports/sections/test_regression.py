@@ -8,18 +8,23 @@ import pandas as pd
 import pytest
 import torch
 from ignite.engine import Engine
+from monai.handlers import IgniteMetricHandler
 from sklearn.metrics import balanced_accuracy_score
 
-from ctan_networks.errors import ConfigError
-from ctan_networks.reports.task_report import TaskReport
+from ctan_networks.metrics import StructureDice
+from ctan_networks.metrics.map_error import MapError
+from ctan_networks.reports.report import Report
+from ctan_networks.reports.section import Case
+from ctan_networks.reports.sections.classification import ClassificationSection
+from ctan_networks.reports.sections.regression import RegressionSection
+from ctan_networks.reports.sections.segmentation import SegmentationSection
 from ctan_networks.tools.comparison.results import read_results
 
-TASKS = {
-    "seg": {"kind": "segmentation", "out_channels": 2},
-    "heat": {"kind": "regression", "out_channels": 1},
-    "grade": {"kind": "classification", "out_channels": 3},
-}
-STRUCTURES, CLASSES = {"seg": ["liver", "left lung"]}, {"grade": ["low", "mid", "high"]}
+SECTIONS = [
+    SegmentationSection("seg", ["liver", "left lung"]),
+    RegressionSection("heat"),
+    ClassificationSection("grade", ["low", "mid", "high"]),
+]
 
 
 def make_items(count: int = 12) -> list[dict]:
@@ -33,6 +38,7 @@ def make_items(count: int = 12) -> list[dict]:
             {
                 "case": f"c{k}",
                 "group": f"P{k // 2}",
+                "original": torch.tensor(rng.random((1, 6, 7))),
                 "predicted_seg": predicted,
                 "reference_seg": reference,
                 "predicted_heat": heat + k / 10,
@@ -57,7 +63,8 @@ def evaluated(tmp_path_factory):
         return engine.state.output
 
     engine = Engine(step)
-    report = TaskReport(folder, TASKS, STRUCTURES, CLASSES, {"architecture": "ctan"}, phantom=True, title="Any <tasks>")
+    details = {"architecture": "ctan"}
+    report = Report(folder, SECTIONS, None, details, True, "Any <tasks>", image_key="original", max_figures=2)
     report.attach(engine)
     engine.run(items)
     return folder, items
@@ -81,7 +88,7 @@ def test_numbers_of_each_case(evaluated):
     assert all(np.isnan(table.loc[case, column]) for case, column in unknown)
     assert table.isna().sum().sum() == 2 + 1 + 3
     long = pd.read_csv(folder / "metrics.csv")
-    assert len(long) == 12 * 3 + 11 * 3 and "left lung" in set(long["structure"])
+    assert len(long) == 11 * 2 + 11 + 11 * 3 and "left lung" in set(long["structure"])
 
 
 def test_scores_and_page(evaluated):
@@ -97,9 +104,10 @@ def test_scores_and_page(evaluated):
     )
     assert scores["grade_balanced_accuracy"]["value"] == pytest.approx(expected)
     assert all(s["low"] <= s["value"] <= s["high"] and s["groups"] == 6 for s in scores.values())
-    assert summary["phantom"] is True and summary["tasks"] == list(TASKS) and summary["groups"] == 6
+    assert summary["phantom"] is True and summary["tasks"] == ["seg", "heat", "grade"] and summary["groups"] == 6
     page = (folder / "report.html").read_text()
     assert "PHANTOM RESULT" in page and "Any &lt;tasks&gt;" in page and page.count("<tr><th>c") == 12
+    assert page.count("data:image/png;base64,") == 2 + 3 and "reference solid" in page and "highest Dice" in page
 
 
 def test_a_comparison_reads_it(evaluated):
@@ -109,10 +117,29 @@ def test_a_comparison_reads_it(evaluated):
     assert found["seg", "mean_dice"].value == pytest.approx(scores["seg_mean_dice"])
     assert found["grade", "roc_auc"].value == pytest.approx(scores["grade_roc_auc"])
     assert len(set(found["grade", "roc_auc"].groups)) == 6
+    # Of a case without a class, too.
+    groups = dict(zip(found["seg", "mean_dice"].cases, found["seg", "mean_dice"].groups, strict=True))
+    assert groups == {f"c{k}": f"P{k // 2}" for k in range(1, 12)}
 
 
-def test_names_must_be_as_many_as_channels(tmp_path):
-    with pytest.raises(ConfigError, match="seg has 2 channels"):
-        TaskReport(tmp_path, TASKS, {"seg": ["liver"]}, CLASSES)
-    with pytest.raises(ConfigError, match="no task"):
-        TaskReport(tmp_path, {})
+def test_what_the_evaluator_has_computed_is_taken_from_it(tmp_path):
+    """The report's rows are those of the metric's latest batch, case by case."""
+    item = make_items(4)
+    dice, error = (
+        IgniteMetricHandler(metric, output_transform=lambda x: x) for metric in (StructureDice(), MapError())
+    )
+    made = [SegmentationSection("seg", ["a", "b"], evaluated=dice), RegressionSection("heat", evaluated=error)]
+    alone = [SegmentationSection("seg", ["a", "b"]), RegressionSection("heat")]
+    for handler, task in ((dice, "seg"), (error, "heat")):
+        handler.metric_fn([i[f"predicted_{task}"] for i in item], [i[f"reference_{task}"] for i in item])
+    for position, each in enumerate(item):
+        shared, computed = (Case(each["case"], None, each, position=position) for _ in range(2))
+        for section, other in zip(made, alone, strict=True):
+            assert section.score(shared) == other.score(computed)
+        assert shared.rows == computed.rows
+    dice.metric_fn.latest[:] = 0.25
+    case = Case("c3", None, item[3], position=3)
+    made[0].score(case)
+    assert [row.value for row in case.rows] == [0.25, 0.25], "and not computed again"
+    dice.metric_fn.reset()
+    assert dice.metric_fn.latest is None
