@@ -127,7 +127,10 @@ def test_stored_predictions_are_scored_without_a_network(bundle, cohort, tmp_pat
 
 
 def test_inference_takes_csv_and_nifti_alike_and_keeps_the_grid(bundle, cohort, trained, tmp_path):
-    patient = Path(cohort) / "validation-pats" / "pt_201"
+    # Without the possible-dose mask, which a NIfTI has not: it limits the dose.
+    patient = tmp_path / "unmasked" / "pt_201"
+    left_out = shutil.ignore_patterns("possible_dose_mask.csv")
+    shutil.copytree(Path(cohort) / "validation-pats" / "pt_201", patient, ignore=left_out)
     reader = OpenKBPReader()
     hu, meta = reader.get_data(reader.read(str(patient / "ct.csv")))
     image = nib.as_closest_canonical(nib.Nifti1Image(hu.astype(np.float32), meta["affine"]))
