@@ -11,7 +11,7 @@ from ignite.engine import Engine
 from torch import nn
 
 from ctan_networks.errors import ConfigError
-from ctan_networks.handlers import WeightsLoader
+from ctan_networks.handlers import WeightsCheckpointLoader
 from ctan_networks.nets import make_network
 from ctan_networks.weight_files import read_weights
 
@@ -135,7 +135,7 @@ def test_the_loader_names_the_file(tmp_path):
     nn.init.zeros_(loaded[0].weight)
     torch.save(prefixed("module."), file)
     engine = Engine(lambda engine, batch: None)
-    WeightsLoader(str(file), {"model": loaded}).attach(engine)
+    WeightsCheckpointLoader(str(file), {"model": loaded}).attach(engine)
     engine.run([0], max_epochs=1)
     assert torch.equal(loaded[0].weight, GOOD["0.weight"])
 
@@ -146,6 +146,6 @@ def test_weights_that_do_not_fit_are_named(tmp_path):
     net = make_network(architecture="hps", tasks=tasks, spatial_dims=2, in_channels=1, channels=[8, 8], norm="BATCH")
     torch.save({"state_dict": {f"net.{name}": value for name, value in net.state_dict().items()}}, file)
     engine = Engine(lambda engine, batch: None)
-    WeightsLoader(str(file), {"model": net}).attach(engine)
+    WeightsCheckpointLoader(str(file), {"model": net}).attach(engine)
     with pytest.raises(ConfigError, match=r"model\.pt: these weights .* All of their names begin with 'net\.'"):
         engine.run([0], max_epochs=1)

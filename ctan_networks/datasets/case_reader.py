@@ -137,7 +137,7 @@ def _read_series(path: Path) -> tuple[np.ndarray, dict[str, Any]]:
             " that holds either, or a NIfTI file."
         )
     series = read_ct(objects)
-    warn_of_position(series, case_of_folder(path))
+    warn_of_position(series, case_of_folder(path if path.is_dir() else path.parent))
     affine = np.diag([-1.0, -1.0, 1.0, 1.0]) @ series.affine
     meta = {
         MetaKeys.AFFINE: affine,

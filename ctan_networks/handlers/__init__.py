@@ -15,7 +15,7 @@ from ctan_networks.handlers.publish_weights import PublishWeights
 from ctan_networks.handlers.step_seed import StepSeed
 from ctan_networks.handlers.task_losses import TaskLosses
 from ctan_networks.handlers.weight_average import WeightAverage
-from ctan_networks.handlers.weights_loader import WeightsLoader
+from ctan_networks.handlers.weights_loader import WeightsCheckpointLoader
 
 __all__ = [
     "FiniteSteps",
@@ -27,7 +27,7 @@ __all__ = [
     "TaskLosses",
     "TrainingCheckpoint",
     "WeightAverage",
-    "WeightsLoader",
+    "WeightsCheckpointLoader",
 ]
 
 

@@ -9,10 +9,10 @@ from monai.handlers import CheckpointLoader
 from ctan_networks.errors import ConfigError
 from ctan_networks.weight_files import read_weights
 
-__all__ = ["WeightsLoader"]
+__all__ = ["WeightsCheckpointLoader"]
 
 
-class WeightsLoader(CheckpointLoader):
+class WeightsCheckpointLoader(CheckpointLoader):
     """MONAI's CheckpointLoader for the weights of one network.
 
     It takes wrappers' prefixes and whole checkpoints as :py:func:`ctan_networks.weight_files.read_weights` does, and

@@ -28,7 +28,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "openkbp_ctan": {"window": [16, 16, 16], "any_site": True},
     "prostate_ctan": {"window": [16, 16, 16]},
     "stoic_ctan": {"image_size": [32, 32, 32]},
-    "ham10000_ctan": {"image_size": [32, 32]},
+    "ham10000_ctan": {"image_size": [64, 64]},
 }
 
 

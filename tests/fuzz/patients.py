@@ -26,7 +26,10 @@ SHAPE = (14, 12, 6)
 def write_patient(folder: Path) -> None:
     """CT, RTSTRUCT with two ROIs, RTDOSE with a stored DVH, and RTPLAN."""
     rng = np.random.default_rng(0)
-    hu = rng.integers(-1000, 1500, SHAPE).astype(np.float32)
+    # Soft tissue with some bone in air, as a CT in HU has them.
+    hu = np.full(SHAPE, -1000, np.float32)
+    hu[1:-1, 1:-1] = rng.normal(40, 30, (SHAPE[0] - 2, SHAPE[1] - 2, SHAPE[2])).round()
+    hu[5:7, 5:7] = 700
     affine = np.diag([2.0, 2.5, 3.0, 1.0])
     affine[:3, 3] = [-10.0, -20.0, 30.0]
     ct = write_ct_series(folder, hu, affine, name="Phantom^Fuzz", patient_id="ID-1", date="20200101120000")

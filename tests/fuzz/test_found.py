@@ -302,10 +302,11 @@ def test_dicom_folder_with_pipes_and_links_to_nothing(patient, tmp_path):
 
 
 def test_folder_that_cannot_be_listed(tmp_path, monkeypatch):
-    def forbid(self):
+    def forbid(*_):
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr(Path, "iterdir", forbid)
+    monkeypatch.setattr(os, "scandir", forbid)
     for call in (visible, inference_list, CaseReader().get_data):
         assert str(tmp_path) in refused(call, tmp_path, match="Permission denied")
 

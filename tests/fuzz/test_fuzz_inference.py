@@ -81,10 +81,10 @@ def read(folder: Path, bundle: str) -> str:
     armed = dict(ARMED)
     ARMED.clear()
     given = cases_in(folder / "cases", suffixes, settings.get("direct"), nested=bundle == "prostate_ctan")
-    if bundle == "prostate_ctan" and not settings.get("direct"):
-        given = one_patient(given)
-    elif bundle == "ham10000_ctan":
+    if bundle == "ham10000_ctan":
         given = no_masks(given)
+    elif not settings.get("direct"):
+        given = one_patient(given)
     data = folder / "cases" / (settings.get("direct") or "")
     out = folder.parent / "out"
     before = dict(all_files(folder.parent))

@@ -51,7 +51,7 @@ def evaluate_config(plan: Plan) -> dict[str, Any]:
         },
         "validate#handlers": [
             {
-                "_target_": "ctan_networks.handlers.WeightsLoader",
+                "_target_": "ctan_networks.handlers.WeightsCheckpointLoader",
                 "load_path": "@checkpoint",
                 "load_dict": {"model": "@average_network"},
                 "map_location": "@device",
@@ -92,8 +92,10 @@ def trained_settings(plan: Plan) -> dict[str, Any]:
     for key, size in DEFAULTS.items():
         default[key] = [max(size if plan.volume else 128, 2 * plan.stride)] * plan.spatial_dims
     default["encoder"] = plan.encoder
-    kept = ("encoder", *seen(plan))
-    return {key: f"$workflow.trained_with(@checkpoint, '{key}', {default[key]!r})" for key in kept}
+    # A bundle on the plain encoder says so itself: the zoo's checks make its network where there are no weights yet.
+    kept = [*(["encoder"] if plan.encoder != "plain" else []), *seen(plan)]
+    settings = {key: f"$workflow.trained_with(@checkpoint, '{key}', {default[key]!r})" for key in kept}
+    return {"encoder": plan.encoder, **settings}
 
 
 def inference_config(plan: Plan) -> dict[str, Any]:
@@ -259,7 +261,7 @@ def _save_pictures(plan: Plan) -> dict[str, Any]:
 def _handlers(plan: Plan) -> list[dict[str, Any]]:
     handlers: list[dict[str, Any]] = [
         {
-            "_target_": "ctan_networks.handlers.WeightsLoader",
+            "_target_": "ctan_networks.handlers.WeightsCheckpointLoader",
             "_disabled_": "$not @load_pretrain or @backend not in ('eager', 'compile')",
             "load_path": "@checkpoint",
             "load_dict": {"model": "@network"},

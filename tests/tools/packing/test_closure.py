@@ -135,7 +135,7 @@ def test_packing_logs_the_lines_and_refuses_what_cannot_run(bundles, tmp_path, c
     assert 'training and evaluation: pip install "monai>=1.6.1"' in caplog.text and "itk-io" in caplog.text
     config = folder / "configs" / "inference.json"
     text = config.read_text()
-    config.write_text(text.replace("ctan_networks.handlers.WeightsLoader", "ctan_networks.handlers.NoLoader"))
+    config.write_text(text.replace("ctan_networks.handlers.WeightsCheckpointLoader", "ctan_networks.handlers.NoLoader"))
     with pytest.raises(ConfigError, match=r"ctan_networks.handlers has no 'NoLoader'"):
         pack_bundle(folder, tmp_path / "again")
     config.write_text(text.replace('"$@evaluator.run()"', "\"$__import__('ctan_networks')\""))
