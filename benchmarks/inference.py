@@ -19,6 +19,8 @@ def make(name: str, architecture: str, task: str | None, channels: list[int] | N
     config = ConfigParser()
     config.read_config(BUNDLES / name / "configs" / "inference.json")
     config.update({"bundle_root": str(BUNDLES / name), "architecture": architecture, "task": task})
+    # The networks compared share the plain encoder; the weights' own would differ by bundle.
+    config["encoder"] = "plain"
     if channels:
         config["network_def#channels"] = channels
     config.parse()

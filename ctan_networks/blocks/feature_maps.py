@@ -59,9 +59,11 @@ def parameter_stages(
     maps: Sequence[torch.Tensor] = out[1] if isinstance(out[0], Sequence) else out
     stages: dict[str, int] = {}
     for stage, feature_map in enumerate(maps):
-        gradients = torch.autograd.grad(
-            feature_map.sum(), list(parameters.values()), retain_graph=True, allow_unused=True
-        )
+        # Also where the network is made for inference, without gradients.
+        with torch.enable_grad():
+            gradients = torch.autograd.grad(
+                feature_map.sum(), list(parameters.values()), retain_graph=True, allow_unused=True
+            )
         for name, gradient in zip(parameters, gradients, strict=True):
             if gradient is not None:
                 stages.setdefault(name, stage)

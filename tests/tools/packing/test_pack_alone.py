@@ -21,7 +21,7 @@ from packaging.requirements import Requirement
 BUNDLES = {
     "ham10000_ctan": (
         "package.datasets.ham10000.ham10000_cohort('data', lesions=28)",
-        {"network_def#channels": [16, 16, 16], "image_size": [32, 32]},
+        {"network_def#channels": [16, 16, 16], "image_size": [32, 32], "encoder": "plain"},
         {"batch_size": 8},
     ),
     "openkbp_ctan": (
