@@ -145,6 +145,7 @@ def test_headers_of_nifti_and_texts_of_pictures_go_nowhere(tmp_path):
         dataset_dir=tmp_path / "photo.jpg",
         output_dir=output,
         checkpoint=trained(tmp_path, "ham10000_ctan"),
+        encoder="efficientnet-lite0",
     )
     assert list(output.rglob("*_dose.nii.gz")) and list(output.rglob("photo_*.png"))
     assert find_marks(printed, output) == {}
